@@ -1,0 +1,1 @@
+"""Galaxy images and spectra in one embedding space."""

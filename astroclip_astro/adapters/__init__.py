@@ -1,0 +1,1 @@
+"""Astropy objects to tensors: spectra and cutouts as batches on the model's input grid."""

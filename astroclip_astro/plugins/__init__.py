@@ -1,0 +1,1 @@
+"""Plugin contract: entries, hook specifications and the manager that loads plugins."""

@@ -1,0 +1,149 @@
+"""The typed entries that plugins register: one frozen dataclass per kind of thing."""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import ClassVar, Literal
+
+__all__ = [
+    "API_VERSION",
+    "CatalogEntry",
+    "EngineEntry",
+    "Entry",
+    "ModalityEntry",
+    "ModelEntry",
+    "SourceEntry",
+    "SurveyEntry",
+    "TaskEntry",
+]
+
+#: Version of the plugin contract; an entry made for another one is refused.
+API_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What every registered thing has in common.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case name by which users ask for it, e.g. ``"desi"``.
+    summary : str
+        One line for listings.
+    factory : str
+        Where the thing itself is, ``"package.module:Name"``. It is imported on first use, so that
+        listing plugins imports no heavy module.
+    api_version : int
+        The plugin contract that the entry was written for.
+    citation : str
+        What to cite: bibcode, DOI or URL.
+    licence : str
+        Licence of the data or weights, SPDX where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name or the factory is malformed.
+
+    Examples
+    --------
+    >>> from astroclip_astro.plugins.entries import SurveyEntry
+    >>> entry = SurveyEntry(name="mine", summary="My survey", factory="my_package.survey:Mine",
+    ...                     modality="spectrum")
+    >>> entry.kind
+    'survey'
+    """
+
+    kind: ClassVar[str] = ""
+
+    name: str
+    summary: str
+    factory: str
+    api_version: int = API_VERSION
+    citation: str = ""
+    licence: str = ""
+
+    def __post_init__(self):
+        if not self.name or not all(c.islower() or c.isdigit() or c in "-_." for c in self.name):
+            raise ValueError(
+                f"{type(self).__name__} name {self.name!r}: expected lower-case letters, digits, "
+                "'-', '_' and '.'"
+            )
+        module, colon, attribute = self.factory.partition(":")
+        if not (colon and all(p.isidentifier() for p in (*module.split("."), attribute))):
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: factory {self.factory!r} is not of the form "
+                "'package.module:Name'"
+            )
+
+    def load(self):
+        """Import the factory and return it.
+
+        Returns
+        -------
+        object
+            The class or function that ``factory`` names.
+
+        Raises
+        ------
+        ImportError, AttributeError
+            If the module cannot be imported or has no such attribute.
+        """
+        module, _, attribute = self.factory.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyEntry(Entry):
+    """A survey; its factory is a subclass of `astroclip_astro.surveys.Survey`."""
+
+    kind: ClassVar[str] = "survey"
+    modality: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityEntry(Entry):
+    """A modality: how Astropy objects of one kind become batches of tensors."""
+
+    kind: ClassVar[str] = "modality"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry(Entry):
+    """A model with weights. The factory is called as ``factory(entry, revision=…, progress=…)``."""
+
+    kind: ClassVar[str] = "model"
+    modalities: tuple[str, ...]
+    embed_dim: int
+    parameters: int
+    bundled: bool = False
+    options: dict = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry(Entry):
+    """A downstream task head, in scikit-learn's manners."""
+
+    kind: ClassVar[str] = "task"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceEntry(Entry):
+    """An archive client that returns spectra or images for coordinates."""
+
+    kind: ClassVar[str] = "source"
+    modality: Literal["spectrum", "image"] | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineEntry(Entry):
+    """A similarity-search engine."""
+
+    kind: ClassVar[str] = "engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogEntry(Entry):
+    """An embedding catalog, or the recipe that builds it."""
+
+    kind: ClassVar[str] = "catalog"

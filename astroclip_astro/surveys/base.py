@@ -1,0 +1,72 @@
+"""What a survey has to say about its files: the class that survey plugins subclass."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["Survey"]
+
+
+class Survey:
+    """One survey's files: how to recognise them, and how to read them as Astropy objects.
+
+    Subclass it, set the attributes that apply, and write `identify` and `read`.
+
+    Attributes
+    ----------
+    modality : {"spectrum", "image"}
+        What its files hold.
+    medium : {"vacuum", "air"}
+        Spectra: the medium in which its wavelengths are given. Air wavelengths are converted.
+    bands : tuple of str
+        Images: names of the bands in the order of the planes.
+    zeropoint : float or None
+        Images: AB magnitude of one count in its files; 22.5 means nanomaggies. None where each
+        object carries a unit or zeropoint of its own.
+    pixel_scale : float or None
+        Images: arcsec per pixel, for files without a WCS.
+
+    Notes
+    -----
+    `read` yields one Astropy object per galaxy: a `specutils.Spectrum` with flux and spectral
+    units, uncertainty and mask (True is bad), or an `astropy.nddata.NDData` (or `CCDData`) of
+    shape (band, row, column) with a unit and a WCS. ``meta`` may hold, all optional:
+    ``object_id`` (str), ``ra`` and ``dec`` (deg), ``redshift``, ``quality``
+    (`astroclip_astro.quality.Quality` bits known from the file), ``bands`` (overrides the
+    attribute).
+    """
+
+    modality: str
+    medium: str = "vacuum"
+    bands: tuple[str, ...] = ()
+    zeropoint: float | None = None
+    pixel_scale: float | None = None
+
+    def identify(self, path: Path, hdulist) -> bool:
+        """Whether a file is one of this survey's.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        hdulist : astropy.io.fits.HDUList or None
+            The open file if it is FITS, with its data not yet read.
+
+        Returns
+        -------
+        bool
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no identify(path, hdulist)")
+
+    def read(self, path: Path) -> Iterator:
+        """Read a file, yielding one Astropy object per galaxy, in the order of the file.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+
+        Yields
+        ------
+        specutils.Spectrum or astropy.nddata.NDData
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no read(path)")

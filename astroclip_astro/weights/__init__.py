@@ -1,0 +1,1 @@
+"""Models with their weights: registry, verified download, safe conversion, bundled weights."""
