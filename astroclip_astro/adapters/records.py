@@ -7,7 +7,15 @@ import torch
 
 from astroclip_astro.quality import Quality
 
-__all__ = ["Batch", "ImageBatch", "ImageRecord", "Record", "SpectrumBatch", "SpectrumRecord"]
+__all__ = [
+    "Batch",
+    "FailedRecord",
+    "ImageBatch",
+    "ImageRecord",
+    "Record",
+    "SpectrumBatch",
+    "SpectrumRecord",
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +42,19 @@ class Record:
     survey: str = ""
     redshift: float = np.nan
     quality: Quality = Quality.GOOD
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FailedRecord(Record):
+    """One object that cannot be embedded, kept so that its row keeps its place.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong, what was expected and what to do.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +109,8 @@ class Batch:
     coverage, snr, ra, dec, redshift : numpy.ndarray
         Shape (B,), float64.
     quality : numpy.ndarray
-        Shape (B,), int64, `~astroclip_astro.quality.Quality` bits.
+        Shape (B,), int64, `~astroclip_astro.quality.Quality` bits. A row with ``NOT_EMBEDDED`` set
+        has zero flux and must not be given a vector.
     object_id, survey : numpy.ndarray
         Shape (B,), object dtype holding str.
     """
