@@ -1,0 +1,8 @@
+"""The models: one file each, readable from top to bottom."""
+
+from astroclip_astro.models.astroclip import AstroCLIP, clip_loss
+from astroclip_astro.models.base import GalaxyModel
+from astroclip_astro.models.specformer import SpecFormer
+from astroclip_astro.models.vit import VisionTransformer
+
+__all__ = ["AstroCLIP", "GalaxyModel", "SpecFormer", "VisionTransformer", "clip_loss"]

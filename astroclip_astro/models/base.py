@@ -1,0 +1,136 @@
+"""What every model that embeds galaxies has in common: provenance, preprocessing, and encode()."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import torch
+from torch import nn
+
+from astroclip_astro.adapters.image import ImagePreprocessing, encoder_input
+from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
+
+__all__ = ["GalaxyModel"]
+
+_PREPROCESSING = {"spectrum": SpectrumPreprocessing, "image": ImagePreprocessing}
+
+
+class GalaxyModel(nn.Module):
+    """A model that turns galaxies of one or more modalities into vectors.
+
+    Parameters
+    ----------
+    **config
+        The keyword arguments that rebuild the model; kept as `config`.
+
+    Attributes
+    ----------
+    config : dict
+        Keyword arguments that rebuild the architecture.
+    preprocessing : dict
+        `SpectrumPreprocessing` and/or `ImagePreprocessing` by modality. It belongs to the
+        weights: a model is never called with another model's normalisation.
+    name : str
+        Registered name of the weights, or the file's name.
+    weights_sha256 : str
+        SHA-256 of the weights file; ``""`` for weights that were never saved.
+    """
+
+    #: Modalities that the model embeds.
+    modalities: tuple[str, ...] = ()
+
+    def __init__(self, **config):
+        super().__init__()
+        self.config = config
+        self.preprocessing = {m: _PREPROCESSING[m]() for m in self.modalities}
+        self.name = ""
+        self.weights_sha256 = ""
+
+    def set_preprocessing(self, preprocessing):
+        """Set the preprocessing that the weights were trained with.
+
+        Parameters
+        ----------
+        preprocessing : dict of dict
+            Plain values by modality, as `preprocessing_dict` returns them.
+
+        Returns
+        -------
+        GalaxyModel
+            The model itself.
+        """
+        self.preprocessing = {m: _PREPROCESSING[m](**preprocessing[m]) for m in self.modalities}
+        return self
+
+    def preprocessing_dict(self):
+        """Preprocessing as plain values (dict of dict), ready for JSON."""
+        return {m: asdict(p) for m, p in self.preprocessing.items()}
+
+    @property
+    def preprocessing_hash(self):
+        """First 16 hexadecimal digits of the SHA-256 of the preprocessing (str)."""
+        text = json.dumps(self.preprocessing_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def device(self):
+        """Where the parameters are (torch.device)."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self):
+        """Type of the parameters (torch.dtype)."""
+        return next(self.parameters()).dtype
+
+    def embed_dim(self, modality):
+        """Length of the embedding vectors of a modality.
+
+        Parameters
+        ----------
+        modality : str
+            One of `modalities`.
+
+        Returns
+        -------
+        int
+        """
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def encode(self, flux, modality):
+        """Embed a batch that an adapter made.
+
+        Parameters
+        ----------
+        flux : torch.Tensor
+            Spectra (B, L, 1) in 1e-17 erg s-1 cm-2 Å-1 on the model's wavelength grid, or images
+            (B, band, row, column) in nanomaggies on the model's pixel grid.
+        modality : {"spectrum", "image"}
+            What the batch holds.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B, embed_dim), float32 (float64 if the parameters are), on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the model does not embed this modality.
+        """
+        if modality not in self.modalities:
+            known = " and ".join(self.modalities)
+            raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
+        flux = flux.to(self.device, self.dtype)
+        if modality == "image":
+            vectors = self._embed_image(encoder_input(flux, self.preprocessing["image"]))
+        else:
+            vectors = self._embed_spectrum(flux)
+        return vectors.to("cpu", torch.promote_types(vectors.dtype, torch.float32))
+
+    def __repr__(self):
+        parameters = sum(p.numel() for p in self.parameters())
+        widths = ", ".join(f"{m}: {self.embed_dim(m)}" for m in self.modalities)
+        return (
+            f"<{type(self).__name__} {self.name!r} ({parameters / 1e6:.1f} M parameters; {widths})>"
+        )
