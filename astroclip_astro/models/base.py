@@ -4,11 +4,13 @@ import hashlib
 import json
 from dataclasses import asdict
 
+import numpy as np
 import torch
 from torch import nn
 
 from astroclip_astro.adapters.image import ImagePreprocessing, encoder_input
 from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
+from astroclip_astro.quality import Quality
 
 __all__ = ["GalaxyModel"]
 
@@ -30,6 +32,9 @@ class GalaxyModel(nn.Module):
     preprocessing : dict
         `SpectrumPreprocessing` and/or `ImagePreprocessing` by modality. It belongs to the
         weights: a model is never called with another model's normalisation.
+    training_range : dict
+        Lowest and highest mean flux of the objects that the weights were trained on, by modality;
+        empty where the publisher states none.
     name : str
         Registered name of the weights, or the file's name.
     weights_sha256 : str
@@ -43,6 +48,7 @@ class GalaxyModel(nn.Module):
         super().__init__()
         self.config = config
         self.preprocessing = {m: _PREPROCESSING[m]() for m in self.modalities}
+        self.training_range = {}
         self.name = ""
         self.weights_sha256 = ""
 
@@ -127,6 +133,25 @@ class GalaxyModel(nn.Module):
         else:
             vectors = self._embed_spectrum(flux)
         return vectors.to("cpu", torch.promote_types(vectors.dtype, torch.float32))
+
+    def out_of_range(self, flux, modality):
+        """Which objects are brighter or fainter than all that the model was trained on.
+
+        Parameters
+        ----------
+        flux : torch.Tensor
+            A batch as `encode` takes it.
+        modality : str
+            What the batch holds.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (B,), int64: ``Quality.OUT_OF_TRAINING_RANGE`` or 0.
+        """
+        low, high = self.training_range.get(modality, (-np.inf, np.inf))
+        mean = flux.flatten(1).mean(1).cpu().numpy()
+        return np.where((mean < low) | (mean > high), int(Quality.OUT_OF_TRAINING_RANGE), 0)
 
     def __repr__(self):
         parameters = sum(p.numel() for p in self.parameters())

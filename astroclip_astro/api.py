@@ -1,0 +1,240 @@
+"""The front door: embed() turns galaxies into vectors, load_model() loads what does it."""
+
+import logging
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+from astropy.table import Table
+from tqdm import tqdm
+
+from astroclip_astro.adapters.image import image_batch
+from astroclip_astro.adapters.records import FailedRecord, ImageRecord
+from astroclip_astro.adapters.spectrum import spectrum_batch
+from astroclip_astro.embeddings import make_embeddings
+from astroclip_astro.errors import InputError
+from astroclip_astro.inputs import is_single, records
+from astroclip_astro.models import GalaxyModel
+from astroclip_astro.plugins.manager import get_manager
+from astroclip_astro.quality import Quality
+from astroclip_astro.weights import list_models, load_model
+
+__all__ = ["embed", "list_models", "list_surveys", "load_model"]
+
+log = logging.getLogger(__name__)
+
+_BATCHES = {"spectrum": spectrum_batch, "image": image_batch}
+_COLUMNS = ("object_id", "ra", "dec", "survey", "redshift", "coverage", "snr", "quality")
+
+
+def embed(
+    obj,
+    *,
+    model=None,
+    survey=None,
+    device="auto",
+    batch_size=None,
+    progress=None,
+    errors=None,
+):
+    """Embed galaxies: spectra, cutouts, or files of either.
+
+    Parameters
+    ----------
+    obj : object
+        A `specutils.Spectrum` (several rows of flux count as several objects), `SpectrumList` or
+        `SpectrumCollection`; a cutout (`HDUList`, `CCDData`, `NDData`); a path; a `Table` or `QTable` with
+        one of the columns ``spectrum``, ``image``, ``cutout``, ``path``, ``filename``, ``file``; or an
+        iterable of any mix of these, which is consumed lazily.
+    model : str, path-like or GalaxyModel, optional
+        A name of `list_models`, a checkpoint, or a loaded model; by default the bundled one.
+    survey : str, optional
+        A name of `list_surveys`: how the objects are to be read and understood. By default files
+        are recognised; objects in memory are taken to be on vacuum wavelengths in the observed frame.
+    device : str or torch.device
+        ``"auto"`` takes CUDA or MPS where there is one; ignored for a model already loaded.
+    batch_size : int, optional
+        Objects per forward pass; by default 32 on the CPU and 128 elsewhere.
+    progress : bool, optional
+        Show a progress bar; by default only when the work takes more than two seconds and the
+        terminal is interactive.
+    errors : {"raise", "flag"}, optional
+        What to do with an object that cannot be embedded: raise, or keep its place as a row of NaN with
+        its quality bits set and the reason logged. By default a single object raises and the objects
+        of a collection are flagged.
+
+    Returns
+    -------
+    xarray.DataArray
+        Vectors, float32. One object gives dims ``("feature",)``; a collection, also of one, gives
+        ``("object", "feature")`` in the order given. Coordinates: ``object_id``, ``ra`` and ``dec`` (deg),
+        ``modality``, ``survey``, ``redshift`` (as the file states it), ``coverage``, ``snr``, ``quality``
+        (see `Quality`). Attributes say which model, weights, preprocessing and versions made them.
+
+    Raises
+    ------
+    InputError
+        If an object cannot be embedded, in the "raise" mode; the message names it.
+    PluginError, WeightsError
+        If the survey or the model is unknown or does not load.
+    TypeError, ValueError
+        If an argument is of no use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from specutils import Spectrum
+    >>> import astroclip_astro as aa
+    >>> wavelength = np.linspace(3600, 9824, 7781) * u.AA
+    >>> flux = (5 + np.exp(-((wavelength.value - 7200) / 3) ** 2)) * u.Unit("1e-17 erg/(s cm2 AA)")
+    >>> vector = aa.embed(Spectrum(spectral_axis=wavelength, flux=flux))
+    >>> vector.dims, vector.dtype
+    (('feature',), dtype('float32'))
+    >>> vector.astroclip.flags
+    ['NO_UNCERTAINTY']
+    """
+    if errors not in (None, "raise", "flag"):
+        raise ValueError(f"errors is {errors!r}, expected 'raise' or 'flag'")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
+    single = is_single(obj)
+    model = _loaded(model, str(device))
+    batch_size = batch_size or (32 if model.device.type == "cpu" else 128)
+    stream = records(obj, preprocessing=model.preprocessing, survey=survey)
+    if single:
+        # A file can hold one object or many; only the first two need to be seen to know.
+        head = [record for record, _ in zip(stream, range(2), strict=False)]
+        single = len(head) == 1
+        stream = chain(head, stream)
+    raising = errors == "raise" or (errors is None and single)
+    rows = _Rows(raising)
+    pending = {modality: [] for modality in model.modalities}
+    total = len(obj) if hasattr(obj, "__len__") and not isinstance(obj, str) else None
+    bar = tqdm(
+        stream,
+        total=None if single else total,
+        unit="object",
+        delay=0 if progress else 2,
+        disable=None if progress is None else not progress,
+    )
+    for index, record in enumerate(bar):
+        if isinstance(record, FailedRecord):
+            rows.fail(index, record, record.reason)
+            continue
+        modality = "image" if isinstance(record, ImageRecord) else "spectrum"
+        if modality not in pending:
+            known = " and ".join(pending)
+            rows.fail(index, record, f"model {model.name!r} embeds {known}, not {modality}")
+            continue
+        pending[modality].append((index, record))
+        if len(pending[modality]) == batch_size:
+            rows.add(model, modality, pending[modality])
+            pending[modality] = []
+    for modality, rest in pending.items():
+        if rest:
+            rows.add(model, modality, rest)
+    embeddings = rows.assemble(model)
+    return embeddings.isel(object=0) if single else embeddings
+
+
+def list_surveys():
+    """List the surveys whose files and objects can be embedded.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns name, modality, summary, citation, licence.
+
+    Examples
+    --------
+    >>> from astroclip_astro import list_surveys
+    >>> list(list_surveys()["name"])
+    ['desi', 'legacysurvey', 'legacysurvey-rgb', 'sdss']
+    """
+    entries = get_manager().entries("survey")
+    columns = ("name", "modality", "summary", "citation", "licence")
+    return Table({c: [getattr(entries[n], c) for n in sorted(entries)] for c in columns})
+
+
+@lru_cache(maxsize=2)
+def _cached_model(name, device):
+    return load_model(name, device=device)
+
+
+def _loaded(model, device):
+    if isinstance(model, GalaxyModel):
+        if model.training:
+            raise ValueError(f"model {model.name!r} is in training mode; call model.eval() first")
+        return model
+    return _cached_model(None if model is None else str(model), device)
+
+
+class _Rows:
+    """Vectors and their coordinates as they come in, out of order by modality."""
+
+    def __init__(self, raising):
+        self.raising = raising
+        self.parts = []
+
+    def fail(self, index, record, reason):
+        """Raise for an object, or keep its place with a NaN row."""
+        quality = record.quality | Quality.NOT_EMBEDDED
+        if self.raising:
+            raise InputError(reason, object_id=record.object_id, quality=quality)
+        log.warning("not embedded: %s: %s", record.object_id or f"object {index}", reason)
+        columns = {name: [getattr(record, name, np.nan)] for name in _COLUMNS}
+        columns["quality"] = [int(quality)]
+        columns["modality"] = [""]
+        self.parts.append(([index], None, columns))
+
+    def add(self, model, modality, indexed):
+        """Embed a batch."""
+        indices, batch_records = zip(*indexed, strict=True)
+        batch = _BATCHES[modality](batch_records, model.preprocessing[modality], model.device)
+        vectors = model.encode(batch.flux, modality).numpy().astype(np.float32, copy=False)
+        quality = batch.quality | model.out_of_range(batch.flux, modality)
+        usable = (quality & Quality.NOT_EMBEDDED) == 0
+        broken = usable & ~np.isfinite(vectors).all(1)
+        if broken.any():
+            names = ", ".join(batch.object_id[broken][:5])
+            raise InputError(
+                f"model {model.name!r} returned non-finite vectors from finite input: its weights "
+                "or their precision are at fault",
+                object_id=names,
+            )
+        for i in np.flatnonzero(~usable):
+            bits = Quality(int(quality[i]))
+            reason = f"no vector can be made of it ({', '.join(bits.names)})"
+            if self.raising:
+                raise InputError(reason, object_id=batch.object_id[i], quality=bits)
+            log.warning(
+                "not embedded: %s: %s", batch.object_id[i] or f"object {indices[i]}", reason
+            )
+        vectors[~usable] = np.nan
+        columns = {name: getattr(batch, name) for name in _COLUMNS} | {"quality": quality}
+        columns["modality"] = [modality] * len(batch)
+        self.parts.append((indices, vectors, columns))
+
+    def assemble(self, model):
+        """All rows in the order given, as one DataArray."""
+        order = np.argsort(np.concatenate([np.asarray(p[0], int) for p in self.parts] or [[]]))
+        width = {model.embed_dim(m) for m in model.modalities}.pop()
+        vectors = [
+            np.full((len(index), width), np.nan, np.float32) if v is None else v
+            for index, v, _ in self.parts
+        ]
+        columns = {
+            name: np.concatenate([np.asarray(c[name]) for *_, c in self.parts] or [[]])[order]
+            for name in (*_COLUMNS, "modality")
+        }
+        attrs = {
+            "model": model.name,
+            "weights_sha256": model.weights_sha256,
+            "preprocessing": model.preprocessing_hash,
+            "versions": ";".join(f"{k}={v}" for k, v in sorted(get_manager().versions().items())),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        stacked = np.concatenate(vectors)[order] if vectors else np.empty((0, width), np.float32)
+        return make_embeddings(stacked, columns, attrs)
