@@ -1,0 +1,456 @@
+"""specutils spectra to batches of flux and ivar on the model's wavelength grid."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from astropy import units as u
+from specutils import Spectrum, SpectrumCollection
+
+from astroclip_astro.adapters.records import FailedRecord, SpectrumBatch, SpectrumRecord
+from astroclip_astro.adapters.resample import resample, resampling_operator
+from astroclip_astro.adapters.wavelength import vacuum_bins
+from astroclip_astro.errors import InputError
+from astroclip_astro.quality import Quality
+
+__all__ = ["FLUX_UNIT", "SpectrumPreprocessing", "spectrum_batch", "spectrum_records"]
+
+#: Unit of every flux that leaves this module.
+FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
+
+_DENSITIES = (
+    FLUX_UNIT,
+    u.Jy,
+    u.photon / u.s / u.cm**2 / u.AA,
+    u.photon / u.s / u.cm**2 / u.Hz,
+)
+# Tensors are float32: anything beyond its range would become infinite there.
+_LARGEST = float(np.finfo(np.float32).max)
+_POWERS = {"std": (1, -2), "var": (2, -1), "ivar": (-2, 1)}  # of the flux unit; to ivar
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrumPreprocessing:
+    """The wavelength grid on which a model sees spectra.
+
+    Parameters
+    ----------
+    wavelength_start : float
+        Centre of the first pixel, vacuum Å. The default grid is that of DESI coadds.
+    wavelength_step : float
+        Width of a pixel, Å.
+    n_pixels : int
+        Number of pixels.
+
+    Raises
+    ------
+    ValueError
+        If the grid is empty or reaches below wavelength 0.
+
+    Examples
+    --------
+    >>> from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
+    >>> SpectrumPreprocessing().edges[[0, -1]]
+    array([3599.6, 9824.4])
+    """
+
+    wavelength_start: float = 3600.0
+    wavelength_step: float = 0.8
+    n_pixels: int = 7781
+
+    def __post_init__(self):
+        if not (self.n_pixels >= 1 and 0 < self.wavelength_step < 2 * self.wavelength_start):
+            raise ValueError(
+                f"{self}: expected n_pixels >= 1 and 0 < wavelength_step < 2 wavelength_start"
+            )
+
+    @cached_property
+    def edges(self):
+        """Bin edges, shape (n_pixels + 1,), float64, vacuum Å."""
+        return self.wavelength_start + self.wavelength_step * (np.arange(self.n_pixels + 1) - 0.5)
+
+
+def spectrum_records(obj, *, survey=None, survey_name="", object_id=""):
+    """Bring whatever specutils holds to vacuum wavelengths and f_lambda, one record per spectrum.
+
+    Parameters
+    ----------
+    obj : specutils.Spectrum, specutils.SpectrumCollection, or list (specutils.SpectrumList)
+        Every row of a multi-dimensional flux array is one object, in C order, whichever axis is
+        the spectral one. The spectral axis may be in any unit of wavelength, frequency, energy or
+        wavenumber, in either order, given as centres or as edges. A gap in centres, wider than
+        2.5 times the spacing around it, is taken as missing data. Flux must be a flux density
+        per wavelength or frequency. ``meta`` may hold, one value or one per row: ``object_id``,
+        ``ra`` and ``dec`` (deg) or ``coord`` (SkyCoord), ``redshift``, ``quality``; and for the
+        whole object ``medium`` ("air" or "vacuum"), ``frame`` ("observed" or "rest") and
+        ``header`` (a FITS header, where PLUG_RA and PLUG_DEC or RA and DEC are looked up).
+    survey : astroclip_astro.surveys.base.Survey, optional
+        Where ``meta`` does not say it, tells the medium of wavelengths. Without either they are
+        vacuum wavelengths, unless a FITS axis type AWAV says air.
+    survey_name : str
+        Kept in the records.
+    object_id : str
+        Identifier for objects whose ``meta`` has none; ``[0]``, ``[1]``, … is put behind it if
+        there are several.
+
+    Yields
+    ------
+    SpectrumRecord or FailedRecord
+        In order. What is wrong with one row, or one member of a list or collection, makes a
+        `FailedRecord` in its place.
+
+    Raises
+    ------
+    InputError
+        If the object as a whole cannot be embedded: no spectrum, no flux density unit, a velocity
+        or pixel axis, an unknown kind of uncertainty.
+
+    Notes
+    -----
+    Masked pixels (mask True), non-finite flux and uncertainties that are not finite and positive
+    give ivar 0. Without uncertainty, good pixels have ivar 1 and NO_UNCERTAINTY is set.
+    NON_FINITE is set if a pixel that is not masked has no finite flux; specutils masks NaN when
+    no mask is given, so a mask that equals the NaN counts as none.
+
+    Air wavelengths become vacuum wavelengths by equation 8 of Morton (2000, ApJS 130, 403), the
+    IAU standard, inverted by iteration. A spectrum with ``meta["frame"] = "rest"`` is brought
+    back to the observed frame, conserving the integral of flux, if its redshift is known:
+    wavelengths are multiplied and flux densities divided by 1 + z. A ``redshift`` given to
+    specutils itself is a label, kept as the record's redshift unless it is 0, its default.
+
+    Examples
+    --------
+    >>> import astropy.units as u, numpy as np
+    >>> from specutils import Spectrum
+    >>> from astroclip_astro.adapters.spectrum import spectrum_records
+    >>> spectrum = Spectrum(flux=np.full(4, 1.0) * u.mJy,
+    ...                     spectral_axis=np.linspace(0.5, 0.8, 4) * u.um)
+    >>> record, = spectrum_records(spectrum, object_id="flat")
+    >>> record.edges.round(6), record.flux.round(3), record.quality
+    (array([4500., 5500., 6500., 7500., 8500.]),
+     array([119.917,  83.276,  61.182,  46.843]), <Quality.NO_UNCERTAINTY: 512>)
+    """
+    if isinstance(obj, Spectrum):
+        yield from _records(obj, survey, survey_name, object_id)
+        return
+    if isinstance(obj, SpectrumCollection):
+        members = [obj[i if len(i) > 1 else i[0]] for i in np.ndindex(obj.shape)]
+    elif isinstance(obj, (list, tuple)):
+        members = obj
+        _refuse_arms(members, object_id)
+    else:
+        raise InputError(
+            f"got a {type(obj).__name__}, expected a specutils Spectrum, SpectrumList or "
+            "SpectrumCollection",
+            object_id=object_id,
+        )
+    for i, member in enumerate(members):
+        member_id = f"{object_id}[{i}]" if object_id and len(members) > 1 else object_id
+        try:
+            yield from spectrum_records(
+                member, survey=survey, survey_name=survey_name, object_id=member_id
+            )
+        except InputError as error:
+            rows = _rows(member) if isinstance(member, Spectrum) else 1
+            for _ in range(rows):
+                yield FailedRecord(
+                    object_id=error.object_id or member_id,
+                    survey=survey_name,
+                    quality=error.quality,
+                    reason=str(error),
+                )
+
+
+def _rows(spectrum):
+    return spectrum.data.size // len(spectrum.spectral_axis)
+
+
+def _refuse_arms(members, object_id):
+    bands = [m.meta.get("band") for m in members if isinstance(m, Spectrum)]
+    if len(bands) > 1 and set(bands) <= {"b", "r", "z"} and len(set(bands)) == len(bands):
+        raise InputError(
+            f"these are the {', '.join(bands)} arms of one DESI file, not {len(bands)} objects: "
+            "pass the file's path with survey='desi', which merges them",
+            object_id=object_id,
+        )
+
+
+def _records(spectrum, survey, survey_name, object_id):
+    rows = _rows(spectrum)
+    columns = _columns(spectrum, rows, object_id)
+    try:
+        edges, index = vacuum_bins(spectrum.spectral_axis, _medium(spectrum, survey))
+        flux, ivar, quality = _flux_and_ivar(spectrum, edges, index)
+        rest = _choice(spectrum.meta, "frame", ("observed", "rest")) == "rest"
+    except InputError as error:
+        if error.object_id:
+            raise
+        raise InputError(
+            str(error), object_id=columns["object_id"][0], quality=error.quality
+        ) from error.__cause__
+    for row in range(rows):
+        values = {name: column[row] for name, column in columns.items()}
+        values |= {"survey": survey_name, "quality": values["quality"] | quality[row]}
+        stretch = 1.0
+        if rest:
+            stretch += values["redshift"]
+            if not stretch > 0:
+                values["quality"] |= Quality.NOT_EMBEDDED
+                yield FailedRecord(
+                    **values,
+                    reason=f"{values['object_id'] or 'spectrum'}: rest-frame wavelengths without "
+                    "a redshift to undo it; give meta['redshift'], or observed wavelengths",
+                )
+                continue
+        yield SpectrumRecord(
+            **values,
+            edges=edges if stretch == 1 else edges * stretch,
+            flux=flux[row] / stretch,
+            ivar=ivar[row] * stretch**2 if spectrum.uncertainty is not None else ivar[row],
+            has_uncertainty=spectrum.uncertainty is not None,
+        )
+
+
+def _choice(meta, key, allowed):
+    value = meta.get(key, allowed[0])
+    if value not in allowed:
+        raise InputError(f"meta[{key!r}] is {value!r}, expected one of {allowed}")
+    return value
+
+
+def _columns(spectrum, rows, object_id):
+    """Per-row identifiers, coordinates, redshifts and quality bits from the metadata."""
+    meta = spectrum.meta
+    header = meta.get("header", {})
+    ra, dec = meta.get("ra"), meta.get("dec")
+    if (ra is None or dec is None) and "coord" in meta:
+        ra, dec = meta["coord"].icrs.ra, meta["coord"].icrs.dec
+    for keys in (("PLUG_RA", "PLUG_DEC"), ("RA", "DEC")):
+        # Text may be hours or degrees, and other frames than ICRS (to 0.1") are rare: left alone.
+        pair = [header.get(key) for key in keys]
+        numbers = all(isinstance(value, float | int) for value in pair)
+        if (ra is None or dec is None) and numbers:
+            ra, dec = pair
+    redshift = meta.get("redshift")
+    if redshift is None and spectrum.redshift != 0:
+        redshift = spectrum.redshift
+    given = {
+        "object_id": meta.get("object_id"),
+        "ra": np.nan if ra is None else ra,
+        "dec": np.nan if dec is None else dec,
+        "redshift": np.nan if redshift is None else redshift,
+        "quality": meta.get("quality", 0),
+    }
+    units = {"ra": u.deg, "dec": u.deg, "redshift": u.one}
+    columns = {}
+    for name, value in given.items():
+        try:
+            if name in units:
+                value = u.Quantity(value, units[name], dtype=float).value
+            if name == "object_id" and value is None:
+                value = [f"{object_id}[{i}]" for i in range(rows)] if rows > 1 else object_id
+                value = value if object_id else ""
+            values = np.broadcast_to(np.asarray(value).reshape(-1), rows).tolist()
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"meta[{name!r}] is {value!r}, expected one value or one for each of the {rows} "
+                f"spectra ({error})",
+                object_id=object_id,
+            ) from error
+        columns[name] = values
+    columns["object_id"] = [str(value) for value in columns["object_id"]]
+    columns["quality"] = [Quality(value) for value in columns["quality"]]
+    return columns
+
+
+def _medium(spectrum, survey):
+    """Return "air" or "vacuum": declared in meta, by the FITS axis type, or by the survey."""
+    if "medium" in spectrum.meta:
+        return _choice(spectrum.meta, "medium", ("vacuum", "air"))
+    header = spectrum.meta.get("header", {})
+    types = [str(header.get(f"CTYPE{i}", "")) for i in (1, 2, 3)]
+    types += getattr(getattr(spectrum.wcs, "wcs", None), "ctype", [])
+    if any(ctype.startswith("AWAV") for ctype in types):
+        return "air"
+    return survey.medium if survey is not None else "vacuum"
+
+
+def _flux_and_ivar(spectrum, edges, index):
+    """Flux and ivar on the bins, (row, bin), float64, and a list of quality bits per row."""
+
+    def rows(array):
+        array = np.broadcast_to(array, spectrum.data.shape)
+        array = np.moveaxis(array, spectrum.spectral_axis_index, -1)
+        return array.reshape(-1, array.shape[-1])[:, index]
+
+    if np.iscomplexobj(spectrum.data):
+        raise InputError("flux is complex: expected real numbers")
+    centres = (edges[1:] + edges[:-1]) / 2
+    scale = _flux_scale(spectrum.unit, centres)
+    data = rows(np.asarray(spectrum.data, dtype=np.float64))
+    masked = np.zeros(data.shape, bool)
+    if spectrum.mask is not None:
+        masked = rows(np.asarray(spectrum.mask).astype(bool))
+        if np.array_equal(masked, np.isnan(data)):
+            masked = np.zeros(data.shape, bool)
+    with np.errstate(over="ignore", invalid="ignore"):
+        flux = data * scale
+        finite = np.abs(flux) <= _LARGEST
+    non_finite = (~finite & ~masked).any(axis=1)
+    good = finite & ~masked & (index >= 0)
+    quality = [Quality.NON_FINITE if row else Quality.GOOD for row in non_finite]
+    if spectrum.uncertainty is None:
+        ivar = good.astype(np.float64)
+        quality = [bits | Quality.NO_UNCERTAINTY for bits in quality]
+    else:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            ivar = rows(_ivar(spectrum.uncertainty, spectrum.unit)) / scale**2
+            good &= (ivar > 0) & (ivar <= _LARGEST)
+        ivar = np.where(good, ivar, 0)
+    return np.where(finite, flux, 0), ivar, quality
+
+
+def _flux_scale(unit, wavelength):
+    """Factor from a flux unit to FLUX_UNIT, one number or one per wavelength (vacuum Å)."""
+    plain = isinstance(unit, u.UnitBase)  # not a magnitude or another logarithm
+    if not plain or not any(unit.is_equivalent(density) for density in _DENSITIES):
+        raise InputError(
+            f"flux is in {unit.to_string() or 'no unit (dimensionless)'!r}: expected a flux "
+            "density per wavelength or frequency, e.g. '1e-17 erg / (s cm2 Angstrom)' or 'Jy'. "
+            "Give the flux its unit; counts, magnitudes, surface brightness and "
+            "continuum-normalised flux must be calibrated first"
+        )
+    return unit.to(FLUX_UNIT, 1.0, u.spectral_density(wavelength * u.AA))
+
+
+def _ivar(uncertainty, flux_unit):
+    """Inverse variance per flux_unit**2, 0 where the uncertainty is not positive."""
+    if uncertainty.uncertainty_type not in _POWERS:
+        raise InputError(
+            f"uncertainty is a {type(uncertainty).__name__}: expected StdDevUncertainty, "
+            "VarianceUncertainty, InverseVariance or None"
+        )
+    of_flux, to_ivar = _POWERS[uncertainty.uncertainty_type]
+    values = np.asarray(uncertainty.array, dtype=np.float64)
+    if uncertainty.unit is not None:
+        try:
+            values = values * uncertainty.unit.to(flux_unit**of_flux)
+        except u.UnitConversionError as error:
+            raise InputError(
+                f"uncertainty is in {uncertainty.unit}, which does not fit flux in {flux_unit}"
+            ) from error
+    return np.where(values > 0, values**to_ivar, 0)
+
+
+def spectrum_batch(records, preprocessing, device="cpu"):
+    """Resample records onto the model's grid, and fill what they do not cover.
+
+    Parameters
+    ----------
+    records : sequence of SpectrumRecord or FailedRecord
+        A failed record makes a row of zeros that carries its bits.
+    preprocessing : SpectrumPreprocessing
+        The model's grid.
+    device : str or torch.device
+        Where to compute, in float64 (float32 on MPS), and where the tensors stay.
+
+    Returns
+    -------
+    SpectrumBatch
+        No row depends on the others in the batch.
+
+    Notes
+    -----
+    Fill policy: gaps between good pixels are interpolated linearly in wavelength; everything
+    before the first and after the last good pixel takes the mean over the range between them,
+    which is then the mean of the whole row, hence 0 for an encoder that subtracts that. Filled
+    pixels have ivar 0. Rows without any good pixel are 0, with NO_DATA and NOT_EMBEDDED set.
+
+    ``coverage`` is the fraction of the grid that good pixels filled. ``snr`` is the median of
+    flux sqrt(ivar) over those pixels, on the model's grid; NaN without uncertainty. Bits set
+    here: PARTIAL_COVERAGE (coverage below 0.95), MOSTLY_MASKED (less than half good where the
+    native grid reaches), UNDERSAMPLED (the median native pixel wider than 1.5 of the model's),
+    LOW_SNR (snr below 1), NO_DATA.
+
+    Examples
+    --------
+    >>> import astropy.units as u, numpy as np
+    >>> from specutils import Spectrum
+    >>> from astroclip_astro.adapters.spectrum import (
+    ...     SpectrumPreprocessing, spectrum_batch, spectrum_records)
+    >>> wavelength = np.arange(3600, 9825, 0.8) * u.AA
+    >>> flux = np.ones(len(wavelength)) * u.Unit("1e-17 erg / (s cm2 Angstrom)")
+    >>> records = list(spectrum_records(Spectrum(flux=flux, spectral_axis=wavelength)))
+    >>> batch = spectrum_batch(records, SpectrumPreprocessing())
+    >>> batch.flux.shape, batch.coverage
+    (torch.Size([1, 7781, 1]), array([1.]))
+    """
+    shape = len(records), preprocessing.n_pixels
+    device = torch.device(device)
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    flux = torch.zeros(shape, dtype=dtype, device=device)
+    ivar, reached = torch.zeros_like(flux), torch.zeros(shape, dtype=torch.bool, device=device)
+    quality = np.array([int(record.quality) for record in records], dtype=np.int64)
+    grids = defaultdict(list)
+    for i, record in enumerate(records):
+        if isinstance(record, SpectrumRecord):
+            grids[record.edges.tobytes()].append(i)
+    for rows in grids.values():
+        edges = records[rows[0]].edges
+        flux[rows], ivar[rows] = resample(
+            np.stack([records[i].flux for i in rows]),
+            np.stack([records[i].ivar for i in rows]),
+            edges,
+            preprocessing.edges,
+            device,
+        )
+        operator = resampling_operator(edges, preprocessing.edges, device=device, dtype=dtype)
+        reached[rows] = operator.covered
+        if _undersampled(edges, preprocessing):
+            quality[rows] |= Quality.UNDERSAMPLED
+    ivar = ivar.clamp(max=_LARGEST).to(torch.float32)
+    good = ivar > 0
+    n_good = good.sum(1)
+    coverage = (n_good / preprocessing.n_pixels).cpu().numpy().astype(np.float64)
+    snr = torch.where(good, flux * ivar.sqrt(), torch.nan).nanmedian(1).values
+    snr = snr.cpu().numpy().astype(np.float64)
+    snr[[not getattr(record, "has_uncertainty", False) for record in records]] = np.nan
+    sampled = np.array([isinstance(record, SpectrumRecord) for record in records], bool)
+    for bit, holds in (
+        (Quality.PARTIAL_COVERAGE, coverage < 0.95),
+        (Quality.MOSTLY_MASKED, (2 * n_good < reached.sum(1)).cpu().numpy()),
+        (Quality.LOW_SNR, snr < 1),
+        (Quality.NO_DATA | Quality.NOT_EMBEDDED, coverage == 0),
+    ):
+        quality[holds & sampled] |= bit
+    return SpectrumBatch(
+        flux=_filled(flux, good).to(torch.float32)[..., None],
+        ivar=ivar,
+        coverage=coverage,
+        snr=snr,
+        quality=quality,
+        **SpectrumBatch.columns(records),
+    )
+
+
+def _undersampled(edges, preprocessing):
+    low, high = preprocessing.edges[[0, -1]]
+    widths = np.diff(edges)[(edges[1:] > low) & (edges[:-1] < high)]
+    return widths.size > 0 and np.median(widths) > 1.5 * preprocessing.wavelength_step
+
+
+def _filled(flux, good):
+    """Flux (B, L) with the pixels that are not good filled by the policy of spectrum_batch."""
+    length = flux.shape[1]
+    position = torch.arange(length, device=flux.device)
+    left = torch.where(good, position, -1).cummax(1).values
+    right = torch.where(good, position, length).flip(1).cummin(1).values.flip(1)
+    inside = (left >= 0) & (right < length)
+    left, right = left.clamp(min=0), right.clamp(max=length - 1)
+    fraction = (position - left) / (right - left).clamp(min=1)
+    before, after = flux.gather(1, left), flux.gather(1, right)
+    flux = torch.where(inside, before + fraction.to(flux.dtype) * (after - before), 0)
+    mean = flux.sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(inside, flux, mean)
