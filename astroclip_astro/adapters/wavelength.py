@@ -47,12 +47,13 @@ def vacuum_bins(axis, medium="vacuum"):
 
     Examples
     --------
-    >>> import astropy.units as u
+    >>> import astropy.units as u, numpy as np
     >>> from specutils import SpectralAxis
     >>> from astroclip_astro.adapters.wavelength import vacuum_bins
-    >>> edges, index = vacuum_bins(SpectralAxis([710, 700, 600, 590, 580] * u.nm))
-    >>> edges, index
-    (array([5750., 5850., 5950., 6050., 6950., 7050., 7150.]), array([ 4,  3,  2, -1,  1,  0]))
+    >>> axis = SpectralAxis(np.r_[500:550:10, 600:650:10] * u.nm)
+    >>> edges, index = vacuum_bins(axis)
+    >>> index, edges[4:8]
+    (array([ 0,  1,  2,  3,  4, -1,  5,  6,  7,  8,  9]), array([5350., 5450., 5950., 6050.]))
     """
     unit = axis.unit
     if unit.is_equivalent(u.km / u.s):
