@@ -44,14 +44,15 @@ def embed(
     ----------
     obj : object
         A `specutils.Spectrum` (several rows of flux count as several objects), `SpectrumList` or
-        `SpectrumCollection`; a cutout (`HDUList`, `CCDData`, `NDData`); a path; a `Table` or `QTable` with
-        one of the columns ``spectrum``, ``image``, ``cutout``, ``path``, ``filename``, ``file``; or an
-        iterable of any mix of these, which is consumed lazily.
+        `SpectrumCollection`; a cutout (`HDUList`, `CCDData`, `NDData`); a path; a `Table` or
+        `QTable` with one of the columns ``spectrum``, ``image``, ``cutout``, ``path``,
+        ``filename``, ``file``; or an iterable of any mix of these, which is consumed lazily.
     model : str, path-like or GalaxyModel, optional
         A name of `list_models`, a checkpoint, or a loaded model; by default the bundled one.
     survey : str, optional
         A name of `list_surveys`: how the objects are to be read and understood. By default files
-        are recognised; objects in memory are taken to be on vacuum wavelengths in the observed frame.
+        are recognised; objects in memory are taken to be on vacuum wavelengths in the observed
+        frame.
     device : str or torch.device
         ``"auto"`` takes CUDA or MPS where there is one; ignored for a model already loaded.
     batch_size : int, optional
@@ -60,17 +61,18 @@ def embed(
         Show a progress bar; by default only when the work takes more than two seconds and the
         terminal is interactive.
     errors : {"raise", "flag"}, optional
-        What to do with an object that cannot be embedded: raise, or keep its place as a row of NaN with
-        its quality bits set and the reason logged. By default a single object raises and the objects
-        of a collection are flagged.
+        What to do with an object that cannot be embedded: raise, or keep its place as a row of NaN
+        with its quality bits set and the reason logged. By default a single object raises and the
+        objects of a collection are flagged.
 
     Returns
     -------
     xarray.DataArray
         Vectors, float32. One object gives dims ``("feature",)``; a collection, also of one, gives
-        ``("object", "feature")`` in the order given. Coordinates: ``object_id``, ``ra`` and ``dec`` (deg),
-        ``modality``, ``survey``, ``redshift`` (as the file states it), ``coverage``, ``snr``, ``quality``
-        (see `Quality`). Attributes say which model, weights, preprocessing and versions made them.
+        ``("object", "feature")`` in the order given. Coordinates: ``object_id``, ``ra`` and ``dec``
+        (deg), ``modality``, ``survey``, ``redshift`` (as the file states it), ``coverage``,
+        ``snr``, ``quality`` (see `Quality`). Attributes say which model, weights, preprocessing and
+        versions made them.
 
     Raises
     ------

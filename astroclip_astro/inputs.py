@@ -36,8 +36,8 @@ def is_single(obj):
     Returns
     -------
     bool
-        True for a spectrum with 1-D flux, a cutout, one coordinate, or a path (whose file may still turn
-        out to hold several objects).
+        True for a spectrum with 1-D flux, a cutout, one coordinate, or a path (whose file may still
+        turn out to hold several objects).
     """
     if isinstance(obj, Spectrum):
         return obj.flux.ndim == 1

@@ -122,9 +122,9 @@ class MockPairs:
         Returns
         -------
         torch.Tensor
-            Shape (B, L, 1), float32. The flux scale varies by 0.1 dex, as fibre losses do; in half of
-            the spectra the pixels outside a random range are unobserved and hold the mean of
-            the others, which is the adapters' policy for missing coverage.
+            Shape (B, L, 1), float32. The flux scale varies by 0.1 dex, as fibre losses do; in half
+            of the spectra the pixels outside a random range are unobserved and hold the mean of the
+            others, which is the adapters' policy for missing coverage.
         """
         sigma = self.flux_sigma[index].float()
         flux = self.flux[index].float()
@@ -194,7 +194,8 @@ def align(model, pairs, out, config=None, *, checkpoint_minutes=3.0, progress=No
     pairs : MockPairs
         The data.
     out : path-like
-        Folder of the checkpoint ``last.pt`` and the log ``log.jsonl``; an interrupted run goes on from it.
+        Folder of the checkpoint ``last.pt`` and the log ``log.jsonl``; an interrupted run goes on
+        from it.
     config : AlignmentConfig, optional
         The settings.
     checkpoint_minutes : float
