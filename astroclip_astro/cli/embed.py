@@ -1,0 +1,62 @@
+"""``astroclip embed``: files in, a table of embeddings out."""
+
+from pathlib import Path
+
+import click
+
+from astroclip_astro.errors import InputError
+
+__all__ = ["embed"]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=True, path_type=Path),
+    help="Where to write: .parquet, .nc, .zarr, .fits, .vot or .ecsv.",
+)
+@click.option("--model", help="Name, checkpoint or .safetensors file; default: the bundled model.")
+@click.option("--survey", help="How to read the files; default: recognise each.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Objects per forward pass.")
+@click.option(
+    "--errors",
+    type=click.Choice(["flag", "raise"]),
+    default="flag",
+    show_default=True,
+    help="Keep objects that cannot be embedded as NaN rows, or stop at the first.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+def embed(files, output, model, survey, device, batch_size, errors, overwrite):
+    """Embed spectra and cutouts from FILES.
+
+    Every object of every file becomes one row, in the order given.
+
+    Example: astroclip embed spec-*.fits -o embeddings.parquet
+    """
+    # Checked before the work, so that an hour of embedding is not lost to a typing error.
+    from astroclip_astro.embeddings import check_output
+
+    check_output(output, overwrite=overwrite)
+
+    import astroclip_astro as aa
+
+    embeddings = aa.embed(
+        list(files),
+        model=model,
+        survey=survey,
+        device=device,
+        batch_size=batch_size,
+        errors=errors,
+    )
+    good = int(embeddings.astroclip.valid.sum())
+    if not good:
+        raise InputError(f"none of the {len(embeddings)} objects could be embedded; see the log")
+    embeddings.astroclip.save(output, overwrite=overwrite)
+    click.echo(f"{good} of {len(embeddings)} objects embedded → {output}")
+    flagged = [flag for flags in embeddings.astroclip.flags for flag in flags]
+    for flag in sorted(set(flagged), key=flagged.count, reverse=True):
+        click.echo(f"{flagged.count(flag):8d}  {flag}")
