@@ -6,28 +6,23 @@ embeddings), as in Parker et al. 2024, section 5. The neighbours are training mo
 
 import click
 import numpy as np
-import torch
 from header import print_header
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
-from astroclip_astro import load_model
+import astroclip_astro as aa
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.alignment import held_out
 
-PROPERTIES = ("redshift", "log_mass", "log_z", "age_gyr", "log_ssfr")
+PROPERTIES = ("redshift", "log_mass", "log_z", "age", "log_ssfr")
 
 
-def encode(model, survey, index, modality, batch=128):
+def encode(model, survey, index, modality):
     """Vectors of noisy observations (realisation 0) of the chosen mocks."""
-    vectors = []
-    for start in range(0, len(index), batch):
-        flux = survey.observed(index[start : start + batch], modality)
-        flux = torch.from_numpy(flux).float()
-        flux = flux.unsqueeze(-1) if modality == "spectrum" else flux
-        vectors.append(model.encode(flux, modality).numpy())
-    return np.concatenate(vectors)
+    observe = survey.spectrum if modality == "spectrum" else survey.cutout
+    found = aa.embed((observe(i) for i in index), model=model, errors="raise", progress=False)
+    return found.to_numpy()
 
 
 @click.command()
@@ -39,7 +34,7 @@ def encode(model, survey, index, modality, batch=128):
 def main(mocks, model, neighbours, tested, pool):
     print_header("torch", "scikit-learn")
     survey = MockSurvey.open(mocks)
-    model = load_model(model)
+    model = aa.load_model(model)
     test = np.flatnonzero(held_out(len(survey)))[:tested]
     train = np.flatnonzero(~held_out(len(survey)))[:neighbours]
     truth = survey.truth
@@ -55,7 +50,7 @@ def main(mocks, model, neighbours, tested, pool):
         scaler = StandardScaler().fit(a)
         scores = []
         for name in PROPERTIES:
-            y = np.asarray(truth[name], float)
+            y = np.asarray(getattr(truth[name], "value", truth[name]), float)
             knn = KNeighborsRegressor(64, weights="distance")
             knn.fit(scaler.transform(a), y[train])
             scores.append(r2_score(y[test], knn.predict(scaler.transform(b))))

@@ -223,7 +223,7 @@ def test_a_model_of_one_modality_refuses_the_other():
     specformer = SpecFormer(embed_dim=8, num_layers=1, num_heads=2).eval()
     found = aa.embed([spectrum(1), cutout(1)], model=specformer)
     assert found.astroclip.valid.values.tolist() == [True, False]
-    with pytest.raises(InputError, match="no images|not image"):
+    with pytest.raises(InputError, match=r"no images|not image"):
         aa.embed(cutout(1), model=specformer)
 
 

@@ -99,12 +99,23 @@ class MockPairs:
 
     def __init__(self, survey, spectrum, image):
         self.spectrum, self.image = spectrum, image
-        keep = np.flatnonzero(~held_out(len(survey)))
-        arrays = survey.arrays(keep, crop=image.crop)
-        self.flux = torch.from_numpy(arrays["spectrum"])
-        self.flux_sigma = torch.from_numpy(arrays["spectrum_sigma"])
-        self.pixels = torch.from_numpy(arrays["image"])
-        self.pixels_sigma = torch.from_numpy(arrays["image_sigma"])
+        held = held_out(len(survey))
+        edge = (image.size - image.crop) // 2
+        inner = slice(edge, edge + image.crop)
+        parts = []
+        for start in range(0, len(survey), 500):
+            rows = slice(start, start + 500)
+            arrays = survey.arrays(rows)
+            # Half precision keeps 30,000 pairs in 4 GB; it resolves a thousandth of the flux.
+            half = {
+                "flux": arrays["spectrum"],
+                "flux_sigma": arrays["spectrum_sigma"],
+                "pixels": arrays["image"][..., inner, inner],
+                "pixels_sigma": arrays["image_sigma"],
+            }
+            parts.append({k: v[~held[rows]].astype(np.float16) for k, v in half.items()})
+        for name in parts[0]:
+            setattr(self, name, torch.from_numpy(np.concatenate([p[name] for p in parts])))
 
     def __len__(self):
         return len(self.flux)
