@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from specutils import Spectrum, SpectrumCollection
 
 from astroclip_astro.adapters.records import FailedRecord, SpectrumBatch, SpectrumRecord
@@ -28,6 +29,8 @@ _DENSITIES = (
 )
 # Tensors are float32: anything beyond its range would become infinite there.
 _LARGEST = float(np.finfo(np.float32).max)
+_UNITS = {"ra": u.deg, "dec": u.deg, "redshift": u.one}
+_TYPES = {"object_id": str, "quality": Quality}
 _POWERS = {"std": (1, -2), "var": (2, -1), "ivar": (-2, 1)}  # of the flux unit; to ivar
 
 
@@ -153,17 +156,16 @@ def spectrum_records(obj, *, survey=None, survey_name="", object_id=""):
                 member, survey=survey, survey_name=survey_name, object_id=member_id
             )
         except InputError as error:
-            rows = _rows(member) if isinstance(member, Spectrum) else 1
-            for _ in range(rows):
+            for _ in range(_n_rows(member) if isinstance(member, Spectrum) else 1):
                 yield FailedRecord(
                     object_id=error.object_id or member_id,
                     survey=survey_name,
                     quality=error.quality,
-                    reason=str(error),
+                    reason=str(error).removeprefix(f"{error.object_id}: "),
                 )
 
 
-def _rows(spectrum):
+def _n_rows(spectrum):
     return spectrum.data.size // len(spectrum.spectral_axis)
 
 
@@ -178,39 +180,34 @@ def _refuse_arms(members, object_id):
 
 
 def _records(spectrum, survey, survey_name, object_id):
-    rows = _rows(spectrum)
-    columns = _columns(spectrum, rows, object_id)
+    columns = _columns(spectrum, object_id)
     try:
         edges, index = vacuum_bins(spectrum.spectral_axis, _medium(spectrum, survey))
-        flux, ivar, quality = _flux_and_ivar(spectrum, edges, index)
         rest = _choice(spectrum.meta, "frame", ("observed", "rest")) == "rest"
-    except InputError as error:
-        if error.object_id:
-            raise
-        raise InputError(
-            str(error), object_id=columns["object_id"][0], quality=error.quality
-        ) from error.__cause__
-    for row in range(rows):
-        values = {name: column[row] for name, column in columns.items()}
-        values |= {"survey": survey_name, "quality": values["quality"] | quality[row]}
-        stretch = 1.0
-        if rest:
-            stretch += values["redshift"]
-            if not stretch > 0:
+        rows = _flux_and_ivar(spectrum, edges, index)
+        for row, (flux, ivar, quality) in enumerate(rows):
+            values = {name: column[row] for name, column in columns.items()}
+            values |= {"survey": survey_name, "quality": values["quality"] | quality}
+            stretch = 1 + values["redshift"] if rest else 1.0
+            if not 0 < stretch < np.inf:
                 values["quality"] |= Quality.NOT_EMBEDDED
                 yield FailedRecord(
                     **values,
-                    reason=f"{values['object_id'] or 'spectrum'}: rest-frame wavelengths without "
-                    "a redshift to undo it; give meta['redshift'], or observed wavelengths",
+                    reason="rest-frame wavelengths, and no redshift to undo it: give "
+                    "meta['redshift'], or observed wavelengths",
                 )
                 continue
-        yield SpectrumRecord(
-            **values,
-            edges=edges if stretch == 1 else edges * stretch,
-            flux=flux[row] / stretch,
-            ivar=ivar[row] * stretch**2 if spectrum.uncertainty is not None else ivar[row],
-            has_uncertainty=spectrum.uncertainty is not None,
-        )
+            known = spectrum.uncertainty is not None
+            yield SpectrumRecord(
+                **values,
+                edges=edges if stretch == 1 else edges * stretch,
+                flux=flux / stretch,
+                ivar=ivar * stretch**2 if known else ivar,
+                has_uncertainty=known,
+            )
+    except InputError as error:
+        name = columns["object_id"][0] if columns["object_id"] else object_id
+        raise InputError(str(error), object_id=name, quality=error.quality) from error.__cause__
 
 
 def _choice(meta, key, allowed):
@@ -220,48 +217,44 @@ def _choice(meta, key, allowed):
     return value
 
 
-def _columns(spectrum, rows, object_id):
+def _columns(spectrum, object_id):
     """Per-row identifiers, coordinates, redshifts and quality bits from the metadata."""
-    meta = spectrum.meta
+    meta, rows = spectrum.meta, _n_rows(spectrum)
     header = meta.get("header", {})
     ra, dec = meta.get("ra"), meta.get("dec")
-    if (ra is None or dec is None) and "coord" in meta:
+    if (ra is None or dec is None) and isinstance(meta.get("coord"), SkyCoord):
         ra, dec = meta["coord"].icrs.ra, meta["coord"].icrs.dec
     for keys in (("PLUG_RA", "PLUG_DEC"), ("RA", "DEC")):
-        # Text may be hours or degrees, and other frames than ICRS (to 0.1") are rare: left alone.
+        # Text may be hours or degrees, and so is left alone.
         pair = [header.get(key) for key in keys]
-        numbers = all(isinstance(value, float | int) for value in pair)
-        if (ra is None or dec is None) and numbers:
+        if (ra is None or dec is None) and all(isinstance(value, float | int) for value in pair):
             ra, dec = pair
     redshift = meta.get("redshift")
     if redshift is None and spectrum.redshift != 0:
         redshift = spectrum.redshift
+    identifier = meta.get("object_id", object_id)
+    if rows > 1 and np.ndim(identifier) == 0 and str(identifier):
+        identifier = [f"{identifier}[{row}]" for row in range(rows)]
     given = {
-        "object_id": meta.get("object_id"),
-        "ra": np.nan if ra is None else ra,
-        "dec": np.nan if dec is None else dec,
-        "redshift": np.nan if redshift is None else redshift,
+        "object_id": identifier,
+        "ra": ra,
+        "dec": dec,
+        "redshift": redshift,
         "quality": meta.get("quality", 0),
     }
-    units = {"ra": u.deg, "dec": u.deg, "redshift": u.one}
     columns = {}
     for name, value in given.items():
         try:
-            if name in units:
-                value = u.Quantity(value, units[name], dtype=float).value
-            if name == "object_id" and value is None:
-                value = [f"{object_id}[{i}]" for i in range(rows)] if rows > 1 else object_id
-                value = value if object_id else ""
-            values = np.broadcast_to(np.asarray(value).reshape(-1), rows).tolist()
+            if name in _UNITS:
+                value = np.nan if value is None else u.Quantity(value, _UNITS[name]).value
+            values = np.broadcast_to(np.reshape(value, -1), rows).tolist()
+            columns[name] = [_TYPES.get(name, float)(each) for each in values]
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"meta[{name!r}] is {value!r}, expected one value or one for each of the {rows} "
-                f"spectra ({error})",
+                f"meta[{name!r}] is {given[name]!r}, expected one value or one for each of the "
+                f"{rows} spectra ({error})",
                 object_id=object_id,
             ) from error
-        columns[name] = values
-    columns["object_id"] = [str(value) for value in columns["object_id"]]
-    columns["quality"] = [Quality(value) for value in columns["quality"]]
     return columns
 
 
@@ -278,38 +271,38 @@ def _medium(spectrum, survey):
 
 
 def _flux_and_ivar(spectrum, edges, index):
-    """Flux and ivar on the bins, (row, bin), float64, and a list of quality bits per row."""
-
-    def rows(array):
-        array = np.broadcast_to(array, spectrum.data.shape)
-        array = np.moveaxis(array, spectrum.spectral_axis_index, -1)
-        return array.reshape(-1, array.shape[-1])[:, index]
-
+    """Yield flux and ivar on the bins, (bin,), float64, and quality bits, row by row."""
     if np.iscomplexobj(spectrum.data):
         raise InputError("flux is complex: expected real numbers")
-    centres = (edges[1:] + edges[:-1]) / 2
-    scale = _flux_scale(spectrum.unit, centres)
-    data = rows(np.asarray(spectrum.data, dtype=np.float64))
-    masked = np.zeros(data.shape, bool)
-    if spectrum.mask is not None:
-        masked = rows(np.asarray(spectrum.mask).astype(bool))
-        if np.array_equal(masked, np.isnan(data)):
-            masked = np.zeros(data.shape, bool)
-    with np.errstate(over="ignore", invalid="ignore"):
-        flux = data * scale
-        finite = np.abs(flux) <= _LARGEST
-    non_finite = (~finite & ~masked).any(axis=1)
-    good = finite & ~masked & (index >= 0)
-    quality = [Quality.NON_FINITE if row else Quality.GOOD for row in non_finite]
-    if spectrum.uncertainty is None:
-        ivar = good.astype(np.float64)
-        quality = [bits | Quality.NO_UNCERTAINTY for bits in quality]
-    else:
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            ivar = rows(_ivar(spectrum.uncertainty, spectrum.unit)) / scale**2
-            good &= (ivar > 0) & (ivar <= _LARGEST)
-        ivar = np.where(good, ivar, 0)
-    return np.where(finite, flux, 0), ivar, quality
+    scale = _flux_scale(spectrum.unit, (edges[1:] + edges[:-1]) / 2)
+    to_ivar = _to_ivar(spectrum.uncertainty, spectrum.unit)
+
+    def spectral_axis_last(array):
+        array = np.broadcast_to(array, spectrum.data.shape)
+        return np.moveaxis(array, spectrum.spectral_axis_index, -1)
+
+    data = spectral_axis_last(spectrum.data)
+    mask = spectral_axis_last(False if spectrum.mask is None else spectrum.mask)
+    for at in np.ndindex(data.shape[:-1]):
+        values = data[at].astype(np.float64)
+        masked = mask[at].astype(bool)
+        if np.array_equal(masked, np.isnan(values)):
+            masked = np.zeros_like(masked)
+        with np.errstate(all="ignore"):
+            flux = values[index] * scale
+            finite = np.abs(flux) <= _LARGEST
+            good = finite & ~masked[index] & (index >= 0)
+            quality = Quality.GOOD
+            if (~finite & ~masked[index]).any():
+                quality |= Quality.NON_FINITE
+            if to_ivar is None:
+                quality |= Quality.NO_UNCERTAINTY
+                ivar = good.astype(np.float64)
+            else:
+                spread = spectral_axis_last(spectrum.uncertainty.array)[at].astype(np.float64)
+                ivar = to_ivar(spread)[index] / scale**2
+                ivar = np.where(good & (ivar > 0) & (ivar <= _LARGEST), ivar, 0)
+        yield np.where(finite, flux, 0), ivar, quality
 
 
 def _flux_scale(unit, wavelength):
@@ -325,23 +318,28 @@ def _flux_scale(unit, wavelength):
     return unit.to(FLUX_UNIT, 1.0, u.spectral_density(wavelength * u.AA))
 
 
-def _ivar(uncertainty, flux_unit):
-    """Inverse variance per flux_unit**2, 0 where the uncertainty is not positive."""
+def _to_ivar(uncertainty, flux_unit):
+    """Return the function from uncertainty values to ivar per flux_unit**2, None without any.
+
+    It gives 0 where the uncertainty is not positive.
+    """
+    if uncertainty is None:
+        return None
     if uncertainty.uncertainty_type not in _POWERS:
         raise InputError(
             f"uncertainty is a {type(uncertainty).__name__}: expected StdDevUncertainty, "
             "VarianceUncertainty, InverseVariance or None"
         )
-    of_flux, to_ivar = _POWERS[uncertainty.uncertainty_type]
-    values = np.asarray(uncertainty.array, dtype=np.float64)
+    of_flux, power = _POWERS[uncertainty.uncertainty_type]
+    factor = 1.0
     if uncertainty.unit is not None:
         try:
-            values = values * uncertainty.unit.to(flux_unit**of_flux)
+            factor = uncertainty.unit.to(flux_unit**of_flux)
         except u.UnitConversionError as error:
             raise InputError(
                 f"uncertainty is in {uncertainty.unit}, which does not fit flux in {flux_unit}"
             ) from error
-    return np.where(values > 0, values**to_ivar, 0)
+    return lambda values: np.where(values > 0, (values * factor) ** power, 0)
 
 
 def spectrum_batch(records, preprocessing, device="cpu"):
