@@ -232,7 +232,7 @@ def _columns(spectrum, object_id):
     redshift = meta.get("redshift")
     if redshift is None and spectrum.redshift != 0:
         redshift = spectrum.redshift
-    identifier = meta.get("object_id", object_id)
+    identifier = object_id if meta.get("object_id") is None else meta["object_id"]
     if rows > 1 and np.ndim(identifier) == 0 and str(identifier):
         identifier = [f"{identifier}[{row}]" for row in range(rows)]
     given = {
