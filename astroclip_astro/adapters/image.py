@@ -2,14 +2,32 @@
 
 from dataclasses import dataclass
 from math import sqrt
+from numbers import Real
 
 import numpy as np
 import torch
+from astropy.io.fits import HDUList, Header
+from astropy.nddata import NDData
+from astropy.stats import mad_std
 
-from astroclip_astro.adapters.records import FailedRecord, ImageBatch
+from astroclip_astro.adapters.meta import image_meta, sky_position, stated
+from astroclip_astro.adapters.planes import REFUSED_RGB, read_planes, tangent_wcs
+from astroclip_astro.adapters.records import FailedRecord, ImageBatch, ImageRecord
+from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 
-__all__ = ["ImagePreprocessing", "encoder_input", "image_batch", "to_rgb"]
+__all__ = ["ImagePreprocessing", "encoder_input", "image_batch", "image_records", "to_rgb"]
+
+#: Side in pixels of the part of a cutout that stands for the object: 12 × 0.262" = 3.1", about
+#: the size of a galaxy of DESI's bright survey, and one patch of the encoder.
+_CENTRE = 12
+
+#: Images with larger pixels, in units of the model's, say so in their quality.
+_UNDERSAMPLED = 1.5
+
+#: Images with larger pixels, in units of the model's, are refused: fewer than 30 of them on a side
+#: would have to make up the whole cutout, and the galaxy two or three.
+_TOO_COARSE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +86,187 @@ class ImagePreprocessing:
             raise ValueError(f"bands {self.bands} need one scale each, got {self.rgb_scales}")
         if not 0 < self.crop <= self.size:
             raise ValueError(f"crop {self.crop} does not fit into the cutout size {self.size}")
+
+
+def image_records(image, *, preprocessing, survey=None, survey_name="", object_id=""):
+    """Bring a cutout onto the pixel grid of a model.
+
+    The grid is in the tangent plane of the target, north up (rows grow northwards) and east left,
+    its centre between the four central pixels. The target is at ``meta["ra"]``, ``meta["dec"]`` or
+    the header's RA and DEC; without them it is in the middle of the image. An image without a WCS
+    needs ``meta["pixel_scale"]`` or the survey's, and is taken to have north up.
+    `~astroclip_astro.adapters.cutout.cut_out` says how images are cut and resampled.
+
+    Parameters
+    ----------
+    image : astropy.nddata.NDData or astropy.nddata.CCDData or astropy.io.fits.HDUList
+        One object: a cube (band, row, column) with its bands in ``meta["bands"]`` or the header's
+        BANDS; or, in an HDUList, one image per band with its own WCS, named by BAND, FILTER or
+        EXTNAME. Bands that the model does not use, and HDUs that are no band, are left aside.
+        With a survey that has a ``convert`` method, anything which that takes.
+    preprocessing : ImagePreprocessing
+        The grid and the bands.
+    survey : Survey, optional
+        Says what the image leaves open: bands, zeropoint, pixel scale.
+    survey_name : str, optional
+        Name of the survey for the records.
+    object_id : str, optional
+        Name of the object where ``meta["object_id"]`` and the header's OBJECT have none.
+
+    Yields
+    ------
+    ImageRecord or FailedRecord
+        The latter where a band is absent or has no usable pixel at the object, where no data
+        are left at all, and where the pixels are more than 5 times coarser than the model's.
+
+    Raises
+    ------
+    InputError
+        If the object is no image, or its unit, bands or geometry are missing or unusable.
+
+    Notes
+    -----
+    Masked and non-finite pixels and those without weight (zero inverse variance) do not count as
+    covered. Small holes are interpolated, large ones and what lies outside the image are 0, the
+    level of the sky (`~astroclip_astro.adapters.cutout.fill_holes`). The signal-to-noise ratio
+    per pixel is the median over the central 12 × 12 pixels and all bands, with the uncertainty of
+    the image; where it has none, with the noise of each band estimated outside the central half
+    of the cutout (`astropy.stats.mad_std`), which is too high where a galaxy fills it.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> from astropy.nddata import NDData
+    >>> from astroclip_astro.adapters.image import ImagePreprocessing, image_records
+    >>> sky = np.random.default_rng(1).normal(0, 0.01, (3, 160, 160))
+    >>> image = NDData(sky, unit=u.nmgy, meta={"bands": "grz", "pixel_scale": 0.262})
+    >>> record, = image_records(image, preprocessing=ImagePreprocessing())
+    >>> record.flux.shape, record.quality
+    ((3, 152, 152), <Quality.LOW_SNR: 256>)
+    """
+    convert = getattr(survey, "convert", None)
+    if convert is not None and not isinstance(image, NDData):
+        images = convert(image, object_id=object_id)
+    elif isinstance(image, (NDData, HDUList)):
+        images = [image]
+    elif isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        raise InputError(REFUSED_RGB, object_id=object_id)
+    else:
+        raise InputError(
+            f"{type(image).__module__}.{type(image).__qualname__}: expected an HDUList, or an "
+            "NDData or CCDData with a unit and meta={'bands': …}; an array alone has neither",
+            object_id=object_id,
+        )
+    for one in images:
+        meta = image_meta(one)
+        name = str(stated(meta, "object_id") or object_id or meta.get("OBJECT", ""))
+        try:
+            yield _record(one, meta, preprocessing, survey, name, survey_name)
+        except InputError as error:
+            if error.object_id:
+                raise
+            raise InputError(str(error), object_id=name, quality=error.quality) from error
+
+
+def _record(image, meta, preprocessing, survey, object_id, survey_name):
+    from astroclip_astro.adapters.cutout import cut_out  # imports reproject, which is slow
+
+    bands, size = preprocessing.bands, preprocessing.size
+    planes = read_planes(image, bands=bands, survey=survey)
+    # QUALITY in a FITS header is somebody else's.
+    quality = Quality(0 if isinstance(meta, Header) else meta.get("quality", 0))
+    redshift = stated(meta, "redshift")
+    position = sky_position(meta)
+    target = position
+    if planes and position is None:
+        first = next(iter(planes.values()))
+        rows, columns = first.flux.shape
+        target = first.wcs.pixel_to_world((columns - 1) / 2, (rows - 1) / 2).icrs
+        position = target if first.on_sky else None
+    known = {
+        "object_id": object_id,
+        "survey": survey_name,
+        "redshift": float(redshift) if isinstance(redshift, Real) else np.nan,
+        "ra": np.nan if position is None else position.ra.deg,
+        "dec": np.nan if position is None else position.dec.deg,
+    }
+
+    def failed(reason, bits):
+        return FailedRecord(reason=reason, quality=quality | bits | Quality.NOT_EMBEDDED, **known)
+
+    if missing := [band for band in bands if band not in planes]:
+        return failed(
+            f"band {', '.join(missing)} is missing: the model needs {', '.join(bands)}",
+            Quality.MISSING_BAND,
+        )
+    grid = tangent_wcs(target, preprocessing.pixel_scale, (size, size))
+    cuts = {}
+    for wcs in {id(plane.wcs): plane.wcs for plane in planes.values()}.values():
+        together = [band for band in bands if planes[band].wcs is wcs]
+        pieces = cut_out([planes[band] for band in together], grid)
+        cuts |= dict(zip(together, pieces, strict=True))
+    cuts = [cuts[band] for band in bands]
+    good = np.stack([cut.good for cut in cuts])
+    flux = np.stack([cut.flux for cut in cuts])
+
+    coverage = good.mean()
+    if coverage < 0.95:
+        quality |= Quality.PARTIAL_COVERAGE
+    if any(cut.good.sum() < 0.5 * cut.observed.sum() for cut in cuts):
+        quality |= Quality.MOSTLY_MASKED
+    if any(cut.non_finite for cut in cuts):
+        quality |= Quality.NON_FINITE
+    coarsest = max(cut.pixel_scale for cut in cuts)
+    if coarsest > _UNDERSAMPLED:
+        quality |= Quality.UNDERSAMPLED | Quality.OUT_OF_TRAINING_RANGE
+
+    if not good.any():
+        return failed(
+            "no usable pixel: all are masked, not finite, without weight, or outside "
+            f'{size * preprocessing.pixel_scale:.0f}" around the target',
+            Quality.NO_DATA,
+        )
+    if coarsest > _TOO_COARSE:
+        return failed(
+            f'pixels of {coarsest * preprocessing.pixel_scale:.2f}": expected at most '
+            f'{_TOO_COARSE * preprocessing.pixel_scale:.2f}", 5 times those of the model',
+            Quality.GOOD,
+        )
+    middle = slice((size - _CENTRE) // 2, (size + _CENTRE) // 2)
+    in_middle = good[:, middle, middle].mean((1, 2))
+    if lost := [band for band, share in zip(bands, in_middle, strict=True) if share <= 0.5]:
+        return failed(
+            f"band {', '.join(lost)} has no usable pixels at the object, in the central "
+            f"{_CENTRE} × {_CENTRE}: masked, not finite, or outside the image",
+            Quality.MISSING_BAND,
+        )
+    snr = _signal_to_noise(flux, good, [cut.variance for cut in cuts], middle)
+    if np.isnan(snr):
+        quality |= Quality.NO_UNCERTAINTY
+    elif snr < 1:
+        quality |= Quality.LOW_SNR
+    return ImageRecord(
+        flux=flux.astype(np.float32), coverage=coverage, snr=snr, quality=quality, **known
+    )
+
+
+def _signal_to_noise(flux, good, variances, middle):
+    """Median over the middle of all bands; NaN if the noise is not known."""
+    ratios = []
+    for plane, used, variance in zip(flux, good, variances, strict=True):
+        if variance is None:
+            outside = used.copy()
+            quarter = len(plane) // 4
+            outside[quarter:-quarter, quarter:-quarter] = False
+            noise = mad_std(plane[outside]) if outside.any() else 0
+            sigma = np.full(plane.shape, noise)
+        else:
+            sigma = np.sqrt(variance)
+        used = used[middle, middle] & (sigma[middle, middle] > 0)
+        ratios.append(plane[middle, middle][used] / sigma[middle, middle][used])
+    ratios = np.concatenate(ratios)
+    return float(np.median(ratios)) if ratios.size else np.nan
 
 
 def to_rgb(flux, preprocessing):
