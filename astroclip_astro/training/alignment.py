@@ -120,6 +120,14 @@ class MockPairs:
     def __len__(self):
         return len(self.flux)
 
+    def mean_flux(self):
+        """Lowest and highest mean flux of what is trained on, by modality (dict of tuple)."""
+        means = {
+            "spectrum": self.flux.mean(1, dtype=torch.float32),
+            "image": self.pixels.mean((1, 2, 3), dtype=torch.float32),
+        }
+        return {name: (float(mean.min()), float(mean.max())) for name, mean in means.items()}
+
     def spectra(self, index, generator):
         """Noisy spectra of the chosen objects, as different instruments might record them.
 
@@ -308,9 +316,9 @@ def align(model, pairs, out, config=None, *, checkpoint_minutes=3.0, progress=No
                     },
                 )
                 saved = time.monotonic()
-    model.logit_scale = model.config["logit_scale"] = round(
-        float(log_scale.exp().clamp(max=100)), 3
-    )
+    model.logit_scale = round(log_scale.detach().exp().clamp(max=100.0).item(), 3)
+    model.config["logit_scale"] = model.logit_scale
+    model.training_range = pairs.mean_flux()
     return model.eval().requires_grad_(False)
 
 
