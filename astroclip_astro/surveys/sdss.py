@@ -98,9 +98,7 @@ class SDSS(Survey):
                 )
             header = hdulist[0].header
             coadd = _columns(hdulist[1])
-            described = [_columns(hdu) for hdu in hdulist[2:4] if isinstance(hdu, fits.BinTableHDU)]
-            described = [table for table in described if "CLASS" in table and len(table["CLASS"])]
-        entry = {name: column[0] for name, column in described[0].items()} if described else {}
+            entry = _description(hdulist)
         unit = _flux_unit(header.get("BUNIT", "1E-17 erg/cm^2/s/Ang"), path)
         masked = ~(coadd["IVAR"] > 0)
         if "AND_MASK" in coadd:
@@ -124,6 +122,16 @@ def _is_coadd(hdulist):
 
 def _columns(hdu):
     return {name.upper(): np.array(hdu.data[name]) for name in hdu.columns.names}
+
+
+def _description(hdulist):
+    """Return the row of the table that describes the object, empty if there is none."""
+    for hdu in hdulist[2:4]:
+        if isinstance(hdu, fits.BinTableHDU) and len(hdu.data) > 0:
+            columns = _columns(hdu)
+            if "CLASS" in columns:
+                return {name: column[0] for name, column in columns.items()}
+    return {}
 
 
 def _flux_unit(text, path):
