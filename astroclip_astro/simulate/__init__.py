@@ -1,12 +1,13 @@
-"""Mock survey: galaxy spectra and images with known physics, realistic noise and any number of views.
+"""Mock survey: galaxy spectra and images with known physics and realistic noise.
 
-`MockSurvey.generate` makes one, `MockSurvey.open` reads one. It needs the optional packages of
-``pip install astroclip_astro[simulate]``; nothing of them is imported before a galaxy is simulated.
+`MockSurvey.generate` makes one, `MockSurvey.open` reads one, and ``python -m
+astroclip_astro.simulate`` does the first from a shell. It needs the optional packages of ``pip
+install astroclip_astro[simulate]``; none of them is imported before a galaxy is simulated.
 
-The recipe in one line each: `population` draws galaxies from a magnitude-limited volume along
-published scaling relations, `spectra` turns them into light with bagpipes, `images` into pixels with
-GalSim, `noise` observes the spectra like DESI, `recipe` ties one object together and `survey` stores
-many.
+The recipe, one line for each module: `relations` are published scaling relations, `population`
+draws galaxies along them from a magnitude-limited volume, `spectra` turns them into light with
+bagpipes, `images` into pixels with GalSim, `noise` observes the spectra like DESI, `recipe` ties
+one object together and `survey` stores many.
 """
 
 from astroclip_astro.simulate.recipe import MockGalaxy, simulate_galaxy

@@ -108,7 +108,7 @@ def draw_exposure(rng):
 
 
 def spectrum_sigma(flux, exposure):
-    """Standard deviation of each pixel of an observed spectrum.
+    """Compute the standard deviation of each pixel of an observed spectrum.
 
     Parameters
     ----------

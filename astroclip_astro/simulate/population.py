@@ -1,8 +1,8 @@
 """Draw galaxies from a magnitude-limited population that follows published scaling relations.
 
-Every relation names its source. Masses are in solar masses of surviving stars, metallicities in
-units of the solar value Z = 0.02, and the cosmology is flat with H0 = 70 km/s/Mpc, Om0 = 0.3, the
-one that bagpipes uses. The mass function is taken not to evolve over 0.01 < z < 0.6.
+Masses are in solar masses of surviving stars, metallicities in units of the solar value Z = 0.02,
+and the cosmology is flat with H0 = 70 km/s/Mpc, Om0 = 0.3, the one that bagpipes uses. The mass
+function is taken not to evolve over 0.01 < z < 0.6. What follows no publication is called a choice.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,24 @@ from astropy import units as u
 from astropy.cosmology import FlatLambdaCDM
 from scipy.special import expit
 
+from astroclip_astro.simulate.relations import (
+    gas_metallicity,
+    h_alpha_attenuation,
+    half_light_radius,
+    main_sequence,
+    quiescent_fraction,
+    stellar_mass_function,
+    stellar_metallicity,
+    velocity_dispersion,
+)
+
 __all__ = [
     "MAGNITUDE_LIMITS",
     "REDSHIFT_RANGE",
     "Galaxy",
+    "arcsec_per_kpc",
     "draw_galaxy",
     "draw_limit",
-    "gas_metallicity",
-    "half_light_radius",
-    "main_sequence",
-    "quiescent_fraction",
-    "stellar_mass_function",
-    "stellar_metallicity",
-    "velocity_dispersion",
 ]
 
 COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
@@ -33,9 +38,9 @@ COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
 REDSHIFT_RANGE = (0.01, 0.6)
 LOG_MASS_RANGE = (8.0, 12.0)
 
-# r-band limits (AB) and the share of objects drawn with each: a bright one for nearby galaxies, the
-# SDSS main galaxy sample (Strauss et al. 2002, AJ 124, 1810), the DESI Bright Galaxy Survey's bright
-# sample (Hahn et al. 2023, AJ 165, 253), and a faint one that reaches luminous red galaxies.
+# r-band limits (AB) and the share of objects drawn with each: a bright one for nearby galaxies,
+# the SDSS main galaxy sample (Strauss et al. 2002, AJ 124, 1810), the bright sample of the DESI
+# Bright Galaxy Survey (Hahn et al. 2023, AJ 165, 253), and one that reaches luminous red galaxies.
 MAGNITUDE_LIMITS = {16.0: 0.10, 17.77: 0.25, 19.5: 0.37, 20.5: 0.28}
 
 # Typical fraction of the formed mass that is still in stars and remnants.
@@ -79,7 +84,7 @@ class Galaxy:
     nuclear_lines : {"", "liner", "seyfert"}
         Kind of emission not powered by young stars.
     nuclear_width : float
-        Rest-frame Hα equivalent width of that emission, Å.
+        Rest-frame Hα equivalent width of that emission, Å, against the stellar spectrum at Hα.
     r_half : float
         Half-light radius in the r band along the major axis, kpc.
     bulge_to_total : float
@@ -120,190 +125,6 @@ class Galaxy:
     position_angle: float
     n_knots: int
     knot_fraction: float
-
-
-def stellar_mass_function(log_mass):
-    """Galaxies per Mpc3 and dex: the double Schechter function of GAMA.
-
-    Baldry et al. (2012, MNRAS 421, 621), equation 6 and section 3.3, for H0 = 70 km/s/Mpc.
-
-    Parameters
-    ----------
-    log_mass : array_like
-        log10 of stellar mass in solar masses.
-
-    Returns
-    -------
-    numpy.ndarray
-        Number density, Mpc-3 dex-1.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import stellar_mass_function
-    >>> stellar_mass_function(10.66).round(5)
-    np.float64(0.00403)
-    """
-    x = 10 ** (np.asarray(log_mass, dtype=float) - 10.66)
-    return np.log(10) * np.exp(-x) * (3.96e-3 * x ** (1 - 0.35) + 0.79e-3 * x ** (1 - 1.47))
-
-
-def quiescent_fraction(log_mass, redshift):
-    """Fraction of galaxies off the main sequence, by mass and environment quenching.
-
-    Peng et al. (2010, ApJ 721, 193), equations 6 and 8 with Table 2: the characteristic quenching
-    mass rises from 10^10.56 at z = 0 to 10^10.78 at z = 0.6, the environment's part is its mean.
-
-    Parameters
-    ----------
-    log_mass, redshift : array_like
-
-    Returns
-    -------
-    numpy.ndarray
-        Between 0 and 1.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import quiescent_fraction
-    >>> quiescent_fraction([9.0, 11.5], 0.05).round(2)
-    array([0.2 , 1.  ])
-    """
-    log_mass, redshift = np.asarray(log_mass, dtype=float), np.asarray(redshift, dtype=float)
-    quenching_mass = 10.56 + 0.22 * redshift / 0.6
-    by_mass = -np.expm1(-(10 ** (0.80 * (log_mass - quenching_mass))))
-    by_environment = 0.15
-    return 1 - (1 - by_mass) * (1 - by_environment)
-
-
-def main_sequence(log_mass, redshift):
-    """Specific star-formation rate of the main sequence.
-
-    The SDSS sequence of Renzini & Peng (2015, ApJ 801, L29), equation 4, log SFR = 0.76 log M -
-    7.64 at z = 0.05, brought to other redshifts as (1 + z)^2.8 (Sargent et al. 2014, ApJ 793, 19).
-
-    Parameters
-    ----------
-    log_mass, redshift : array_like
-
-    Returns
-    -------
-    numpy.ndarray
-        log10 of SFR / mass in yr-1.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import main_sequence
-    >>> main_sequence(10.0, 0.05).round(2)
-    np.float64(-10.04)
-    """
-    log_mass, redshift = np.asarray(log_mass, dtype=float), np.asarray(redshift, dtype=float)
-    return 0.76 * log_mass - 7.64 - log_mass + 2.8 * np.log10((1 + redshift) / 1.05)
-
-
-def stellar_metallicity(log_mass):
-    """Median log10 stellar metallicity in solar units, and its scatter.
-
-    Gallazzi et al. (2005, MNRAS 362, 41), Table 2; the scatter is about half of their 16-84 per
-    cent range, less their measurement errors.
-
-    Parameters
-    ----------
-    log_mass : array_like
-
-    Returns
-    -------
-    median, scatter : numpy.ndarray
-        dex.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import stellar_metallicity
-    >>> [float(v) for v in stellar_metallicity(10.91)]
-    [0.07, 0.1281]
-    """
-    mass = [8.91, 9.31, 9.72, 9.91, 10.11, 10.31, 10.51, 10.72, 10.91, 11.11, 11.51]
-    median = [-0.60, -0.65, -0.52, -0.41, -0.23, -0.11, -0.01, 0.04, 0.07, 0.10, 0.13]
-    return np.interp(log_mass, mass, median), np.interp(log_mass, [9.0, 11.0], [0.30, 0.12])
-
-
-def gas_metallicity(log_mass):
-    """Gas-phase metallicity, log10 in solar units.
-
-    Curti et al. (2020, MNRAS 491, 944), equation 2, with 12 + log(O/H) = 8.69 for the Sun
-    (Asplund et al. 2009, ARA&A 47, 481).
-
-    Parameters
-    ----------
-    log_mass : array_like
-
-    Returns
-    -------
-    numpy.ndarray
-        dex.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import gas_metallicity
-    >>> gas_metallicity([8.5, 11.0]).round(2)
-    array([-0.33,  0.09])
-    """
-    mass_ratio = 10 ** (np.asarray(log_mass, dtype=float) - 10.02)
-    return 8.793 - 0.28 / 1.2 * np.log10(1 + mass_ratio**-1.2) - 8.69
-
-
-def half_light_radius(log_mass, redshift, quiescent):
-    """Median half-light radius along the major axis.
-
-    van der Wel et al. (2014, ApJ 788, 28): the slopes of Table 1 at z = 0.25 and the evolution of
-    Table 2 (R at 5e10 solar masses against 1 + z). Early types flatten below 2e10 solar masses
-    (their Figure 5).
-
-    Parameters
-    ----------
-    log_mass, redshift : array_like
-    quiescent : bool
-
-    Returns
-    -------
-    numpy.ndarray
-        kpc.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import half_light_radius
-    >>> half_light_radius(10.7, 0.1, quiescent=False).round(1)
-    np.float64(8.3)
-    """
-    log_mass, stretch = np.asarray(log_mass, dtype=float), 1 + np.asarray(redshift, dtype=float)
-    if not quiescent:
-        return 8.9 * stretch**-0.75 * 10 ** (0.25 * (log_mass - np.log10(5e10)))
-    knee = 10.3
-    slope = 0.75 * (np.maximum(log_mass, knee) - np.log10(5e10))
-    return 5.6 * stretch**-1.48 * 10 ** (slope + 0.2 * np.minimum(log_mass - knee, 0))
-
-
-def velocity_dispersion(log_mass):
-    """Central stellar velocity dispersion.
-
-    Zahid et al. (2016, ApJ 832, 203), equation 5.
-
-    Parameters
-    ----------
-    log_mass : array_like
-
-    Returns
-    -------
-    numpy.ndarray
-        km/s.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate.population import velocity_dispersion
-    >>> velocity_dispersion(10.26).round(1)
-    np.float64(118.3)
-    """
-    offset = np.asarray(log_mass, dtype=float) - 10.26
-    return 118.3 * 10 ** (np.where(offset < 0, 0.403, 0.293) * offset)
 
 
 def draw_limit(rng):
@@ -532,8 +353,8 @@ def _draw_episode(rng, quiescent, log_ssfr):
 def _draw_bulge(rng, log_mass, quiescent):
     """Bulge fraction, size relative to the disc, and axis ratio.
 
-    Bulges dominate quiescent galaxies and grow with mass in star-forming ones, in the manner of
-    Figure 9 of Bluck et al. (2014, MNRAS 441, 599).
+    Bulges dominate quiescent galaxies and grow with mass in star-forming ones, the trends of Bluck
+    et al. (2014, MNRAS 441, 599); the numbers are choices.
     """
     mean = 0.68 if quiescent else 0.06 + 0.12 * np.clip(log_mass - 9.3, 0, 2)
     concentration = 5.0
@@ -563,14 +384,13 @@ def _draw_nucleus(rng, log_mass, quiescent):
 def _draw_attenuation(rng, log_mass, quiescent, axis_ratio):
     """V-band attenuation of the stars, mag.
 
-    Star-forming: Garn & Best (2010, MNRAS 409, 421), equation 2, for Hα, scatter 0.28 mag; the
-    stars' share is 0.44 of the gas's (Calzetti et al. 2000, ApJ 533, 682) and Hα's attenuation
-    0.82 of that at V. Inclination adds 0.6 mag per dex of axis ratio (Yip et al. 2010, ApJ 709,
-    780, rounded). Quiescent: an exponential of mean 0.1 mag.
+    Star-forming: Hα's follows from the mass with 0.28 mag of scatter (Garn & Best 2010), is 0.82 of
+    the gas's at V, and the stars' is 0.44 of the gas's (Calzetti et al. 2000, ApJ 533, 682).
+    Inclination adds 0.6 mag per dex of axis ratio (Yip et al. 2010, ApJ 709, 780, rounded).
+    Quiescent: an exponential of mean 0.1 mag, a choice.
     """
     if quiescent:
         return float(min(rng.exponential(0.1), 1.0))
-    m = log_mass - 10
-    at_h_alpha = 0.91 + 0.77 * m + 0.11 * m**2 - 0.09 * m**3 + 0.28 * rng.standard_normal()
+    at_h_alpha = h_alpha_attenuation(log_mass) + 0.28 * rng.standard_normal()
     inclination = -0.6 * (np.log10(axis_ratio) + 0.25)
     return float(np.clip(0.44 / 0.82 * at_h_alpha + inclination, 0.02, 3.0))

@@ -11,6 +11,8 @@ from astroclip_astro.simulate import images, noise, population, spectra
 
 __all__ = ["RECIPE_VERSION", "TRUTH", "MockGalaxy", "generator", "recipe_hash", "simulate_galaxy"]
 
+__doctest_requires__ = {"simulate_galaxy": ["galsim", "speclite"]}
+
 # To be raised whenever a change of code, rather than of a constant, changes what is simulated.
 RECIPE_VERSION = 1
 
@@ -158,7 +160,7 @@ def simulate_galaxy(seed, index):
     Examples
     --------
     >>> from astroclip_astro.simulate.recipe import simulate_galaxy
-    >>> simulate_galaxy(seed=0, index=1).image.shape  # doctest: +SKIP
+    >>> simulate_galaxy(seed=0, index=1).image.shape
     (3, 152, 152)
     """
     rng = generator(seed, index, PHYSICS)

@@ -5,7 +5,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,9 +29,11 @@ from astroclip_astro.simulate.recipe import (
     recipe_hash,
     simulate_galaxy,
 )
-from astroclip_astro.simulate.spectra import require, wavelength_grid
+from astroclip_astro.simulate.spectra import load_bagpipes, require, wavelength_grid
 
 __all__ = ["FLUX_UNIT", "MockSurvey"]
+
+__doctest_requires__ = {"MockSurvey": ["galsim", "speclite"]}
 
 FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
 
@@ -54,25 +56,41 @@ class MockSurvey:
     shards : list of pathlib.Path
         Finished shards, in order.
 
+    Attributes
+    ----------
+    path : pathlib.Path
+        Folder of the shards.
+    seed : int
+        What it was made from.
+    recipe_hash : str
+        Fingerprint of the recipe it was made by.
+
     Examples
     --------
+    >>> from tempfile import TemporaryDirectory
     >>> from astroclip_astro.simulate import MockSurvey
-    >>> survey = MockSurvey.generate("mocks", n=20, seed=1)  # doctest: +SKIP
-    >>> survey.truth["redshift", "log_mass"]  # doctest: +SKIP
-    >>> survey.spectrum(3).flux.unit, survey.cutout(3).shape  # doctest: +SKIP
+    >>> with TemporaryDirectory() as folder:
+    ...     survey = MockSurvey.generate(folder, n=2, seed=1, n_jobs=1, progress=False)
+    ...     spectrum, cutout = survey.spectrum(0), survey.cutout(0)
+    >>> len(survey), spectrum.shape, cutout.shape
+    (2, (7781,), (3, 152, 152))
+    >>> survey.truth["age"].unit
+    Unit("Gyr")
     """
 
     def __init__(self, path, shards):
         self.path = Path(path)
         self._shards = shards
-        tables, lengths = [], []
+        tables, made_with = [], set()
         for shard in shards:
             with h5py.File(shard, "r") as file:
                 tables.append(file["truth"][()])
-                lengths.append(len(file["truth"]))
-                self.seed = int(file.attrs["seed"])
+                made_with.add((int(file.attrs["seed"]), file.attrs["recipe_hash"]))
+        if len(made_with) > 1:
+            raise InputError(f"{path} mixes shards of several seeds or recipes: {made_with}")
+        ((self.seed, self.recipe_hash),) = made_with
         self._truth = np.concatenate(tables)
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        self._starts = np.concatenate([[0], np.cumsum([len(table) for table in tables])])
 
     @classmethod
     def generate(cls, path, n, seed=0, n_jobs=None, shard_size=500, progress=True):
@@ -107,7 +125,8 @@ class MockSurvey:
         Notes
         -----
         A shard is written under a temporary name and renamed when complete, so that an interrupted
-        run loses one shard at most and the finished ones can be read meanwhile.
+        run loses one shard at most and the finished ones can be read meanwhile. With several
+        processes, a script has to call this under ``if __name__ == "__main__":``.
         """
         if n < 1 or shard_size < 1:
             raise InputError(f"n={n}, shard_size={shard_size}: expected at least one galaxy")
@@ -199,20 +218,30 @@ class MockSurvey:
         -------
         dict of numpy.ndarray
             ``spectrum`` and ``spectrum_sigma`` (n, 7781), ``image`` (n, 3, 152, 152),
-            ``image_sigma`` (n, 3), in the units of `spectrum` and `cutout`.
+            ``image_sigma`` (n, 3), all float32, in the units of `spectrum` and `cutout`.
+
+        Raises
+        ------
+        InputError
+            If the step is negative.
         """
-        start, stop, step = rows.indices(len(self))
-        pieces = {name: [] for name in DATASETS}
-        for shard, low, high in zip(self._shards, self._starts[:-1], self._starts[1:], strict=True):
-            first = start if start >= low else start + -(-(low - start) // step) * step
-            if first < min(high, stop):
+        picked = np.arange(len(self))[rows]
+        step = rows.step or 1
+        if step < 0:
+            raise InputError(f"rows={rows}: expected a slice with a positive step")
+        with h5py.File(self._shards[0], "r") as file:
+            arrays = {
+                name: np.empty((len(picked), *file[name].shape[1:]), file[name].dtype)
+                for name in DATASETS
+            }
+        for shard, (low, high) in zip(self._shards, pairwise(self._starts), strict=True):
+            first, last = np.searchsorted(picked, [low, high])
+            if first < last:
+                inside = slice(picked[first] - low, picked[last - 1] - low + 1, step)
                 with h5py.File(shard, "r") as file:
-                    for name, piece in pieces.items():
-                        piece.append(file[name][first - low : min(high, stop) - low : step])
-        return {
-            name: np.concatenate(piece) if piece else self.arrays(slice(0, 1))[name][:0]
-            for name, piece in pieces.items()
-        }
+                    for name, array in arrays.items():
+                        array[first:last] = file[name][inside]
+        return arrays
 
     def spectrum(self, i, realisation=0):
         """Observed spectrum of a galaxy.
@@ -254,9 +283,9 @@ class MockSurvey:
         Returns
         -------
         astropy.nddata.CCDData
-            Shape (3, 152, 152), bands g, r, z, in nanomaggies (AB
-            zeropoint 22.5), 0.262 arcsec per pixel, north up and east left, with a celestial WCS for the two last axes.
-            The meta holds object_id, ra, dec, redshift, bands.
+            Shape (3, 152, 152), bands g, r, z, in nanomaggies (AB zeropoint 22.5), 0.262 arcsec per
+            pixel, north up and east left, with a celestial WCS for the two last axes. The meta
+            holds object_id, ra, dec, redshift, bands.
         """
         row, data = self._row(i)
         rng = generator(self.seed, self._index(i), IMAGE_NOISE, realisation)
@@ -280,7 +309,7 @@ class MockSurvey:
         return self._truth[i], data
 
     def _index(self, i):
-        """Number of the object in row `i`, which decides its noise."""
+        """Return the number of the object in row `i`, which decides its noise."""
         return int(self._truth["object_id"][i].rsplit(b"-", 1)[1])
 
 
@@ -310,7 +339,11 @@ def _is_finished(shard, start, n, attributes):
     """Whether a shard is there and whole; a shard of another survey is an error."""
     if not shard.exists():
         return False
-    with h5py.File(shard, "r") as file:
+    try:
+        file = h5py.File(shard, "r")
+    except OSError:  # truncated by a full or broken disk: it is made again
+        return False
+    with file:
         for name, wanted in attributes.items():
             if file.attrs[name] != wanted:
                 raise InputError(
@@ -343,12 +376,12 @@ def _write_shard(path, start, galaxies, attributes):
 
 @contextmanager
 def _mapper(n_jobs):
-    """A lazy, ordered ``map`` over `n_jobs` processes of one thread each."""
+    """Provide a lazy, ordered ``map`` over `n_jobs` processes of one thread each."""
     if n_jobs == 1:
         yield map
         return
     # bagpipes writes a table beside its own files when it is first imported: not in all at once.
-    require("bagpipes")
+    load_bagpipes()
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in threads}
     os.environ.update(dict.fromkeys(threads, "1"))
