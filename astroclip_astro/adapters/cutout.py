@@ -1,5 +1,6 @@
 """Planes of an image brought onto the pixel grid of a model, conserving flux."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,19 +48,20 @@ class Cutout:
 
 
 def cut_out(planes, grid):
-    """Bring planes that share one WCS onto a grid.
+    """Bring the planes of an image onto a grid.
 
-    An image whose pixels coincide with those of the grid up to a common shift (same scale, any
-    flip or quarter turn) is cut without interpolation at the nearest whole pixel: its values are
-    kept exactly, and the target is off the centre by half a pixel at most. Any other image is
-    interpolated with cubic splines by `reproject.reproject_interp`, at points not farther apart
-    than about a pixel of the image and averaged in each pixel of the grid, and multiplied by the
-    ratio of the pixel areas, which conserves flux.
+    If the pixels of the first plane coincide with those of the grid up to a common shift (same
+    scale, any flip or quarter turn), the grid gives way by half a pixel at most: a target in the
+    middle of a pixel comes to pixel ``size // 2`` of the grid. Planes whose pixels it then meets
+    are cut without interpolation: their values are kept exactly. All others are interpolated with
+    cubic splines by `reproject.reproject_interp`, at points not farther apart than about a pixel
+    of the image and averaged in each pixel of the grid, and multiplied by the ratio of the pixel
+    areas, which conserves flux.
 
     Parameters
     ----------
     planes : sequence of Plane
-        All with the same WCS and shape.
+        At least one.
     grid : astropy.wcs.WCS
         Two celestial axes, with its ``array_shape`` set.
 
@@ -81,64 +83,14 @@ def cut_out(planes, grid):
     >>> float(cut.flux.sum())  # 16 × 16 of the 64 × 64 pixels
     256.0
     """
-    wcs, shape = planes[0].wcs, planes[0].flux.shape
-    rows, columns = np.indices(grid.array_shape, dtype=float)
-    x, y = pixel_to_pixel(grid, wcs, columns, rows)
-    observed = (np.abs(x - (shape[1] - 1) / 2) < shape[1] / 2) & (
-        np.abs(y - (shape[0] - 1) / 2) < shape[0] / 2
-    )
-    if not observed.any():
-        nothing = Cutout(
-            flux=np.zeros(observed.shape),
-            good=observed,
-            observed=observed,
-            variance=None,
-            non_finite=False,
-            pixel_scale=np.nan,
-        )
-        return [nothing] * len(planes)
-
-    # Pixels of the image per pixel of the grid.
-    area = np.abs(
-        np.gradient(x, axis=1) * np.gradient(y, axis=0)
-        - np.gradient(x, axis=0) * np.gradient(y, axis=1)
-    )
-    scale = 1 / np.sqrt(np.median(area))
-    first = [int(v[observed].min() + 0.5) for v in (y, x)]
-    last = [int(v[observed].max() + 0.5) for v in (y, x)]
-    inside = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
-    start = [max(0, a - _MARGIN) for a in first]
-    part = tuple(slice(a, b + 1 + _MARGIN) for a, b in zip(start, last, strict=True))
-    sample = _whole_pixels(x - start[1], y - start[0], area)
-    if sample is None:
-        sample = _interpolation(wcs[part], grid, finer=max(1, round(1 / scale)))
-    else:
-        area = np.ones_like(area)
-
+    grid = _give_way(grid, planes[0].wcs)
+    placements = {}  # planes of one cube share their WCS
     cuts = []
     for plane in planes:
-        flux, bad = plane.flux[part], plane.bad[part]
-        sampled = area * sample(fill_holes(flux, bad), "bicubic")
-        good = observed
-        if bad.any():
-            good = observed & (sample(bad.astype(float), "nearest-neighbor") < 0.5)
-        variance = None
-        if plane.variance is not None:
-            # The noise of a mean falls with the number of pixels in it; splitting a pixel does not
-            # make its parts independent.
-            used = np.where(bad, 0, plane.variance[part])
-            variance = sample(used, "nearest-neighbor") * area * np.minimum(area, 1)
-            variance[~good] = np.nan
-        cuts.append(
-            Cutout(
-                flux=np.where(observed, sampled, 0),
-                good=good,
-                observed=observed,
-                variance=variance,
-                non_finite=not np.isfinite(plane.flux[inside]).all(),
-                pixel_scale=scale,
-            )
-        )
+        key = id(plane.wcs), plane.flux.shape
+        if key not in placements:
+            placements[key] = _place(plane.wcs, plane.flux.shape, grid)
+        cuts.append(_cut(plane, placements[key]))
     return cuts
 
 
@@ -176,23 +128,120 @@ def fill_holes(flux, bad):
     return np.where(bad, np.where(near, total / np.where(near, weight, 1), 0), flux)
 
 
-def _whole_pixels(x, y, area):
-    """Sampler without interpolation, or None if the grid does not fall on whole pixels."""
-    if abs(np.median(area) - 1) > _LATTICE_TOLERANCE:
-        return None
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Placement:
+    """Where a grid lies on an image.
+
+    `area` is in pixels of the image per pixel of the grid; `inside` are the rows and columns that
+    the grid covers, `part` those with a margin; ``sample(array, order)`` brings an array that
+    belongs to `part` onto the grid.
+    """
+
+    observed: np.ndarray
+    area: np.ndarray = None
+    inside: tuple = None
+    part: tuple = None
+    sample: Callable = None
+
+
+def _cut(plane, place):
+    observed = place.observed
+    if not observed.any():
+        return Cutout(
+            flux=np.zeros(observed.shape),
+            good=observed,
+            observed=observed,
+            variance=None,
+            non_finite=False,
+            pixel_scale=np.nan,
+        )
+    flux, bad = plane.flux[place.part], plane.bad[place.part]
+    sampled = place.area * place.sample(fill_holes(flux, bad), "bicubic")
+    good = observed
+    if bad.any():
+        good = observed & (place.sample(bad.astype(float), "nearest-neighbor") < 0.5)
+    variance = None
+    if plane.variance is not None:
+        # The noise of a mean falls with the number of pixels in it; splitting a pixel does not
+        # make its parts independent.
+        variance = np.where(bad, 0, plane.variance[place.part])
+        variance = place.sample(variance, "nearest-neighbor")
+        variance = np.where(good, variance * place.area * np.minimum(place.area, 1), np.nan)
+    return Cutout(
+        flux=np.where(observed, sampled, 0),
+        good=good,
+        observed=observed,
+        variance=variance,
+        non_finite=not np.isfinite(plane.flux[place.inside]).all(),
+        pixel_scale=1 / np.sqrt(np.median(place.area[observed])),
+    )
+
+
+def _positions(grid, wcs):
+    """Columns and rows of an image at the pixels of a grid, and the matrix of their gradients."""
+    rows, columns = np.indices(grid.array_shape, dtype=float)
+    x, y = pixel_to_pixel(grid, wcs, columns, rows)
+    jacobian = np.array([np.gradient(v, axis=axis) for v in (x, y) for axis in (1, 0)])
+    return x, y, jacobian.reshape(2, 2, *x.shape)
+
+
+def _give_way(grid, wcs):
+    """Move a grid by half a pixel at most if it meets the pixels of an image then."""
+    x, y, jacobian = _positions(grid, wcs)
+    turn = np.rint(jacobian[:, :, 0, 0])
+    if not np.array_equal(np.abs(turn @ turn.T), np.eye(2)):
+        return grid
+    # Columns and rows of the grid from its first pixel to the nearest of the image. If two are as
+    # near, rounding noise must not choose: the centre is then put on pixel size // 2 of the grid.
+    off = turn.T @ (np.rint([x[0, 0], y[0, 0]]) - [x[0, 0], y[0, 0]])
+    off -= np.floor(off + 0.5 + 1e-3)
+    moved = grid.deepcopy()
+    moved.wcs.crpix = grid.wcs.crpix - off
+    x, y, _ = _positions(moved, wcs)
+    return grid if _whole_pixels(x, y) is None else moved
+
+
+def _place(wcs, shape, grid):
+    x, y, jacobian = _positions(grid, wcs)
+    area = np.abs(jacobian[0, 0] * jacobian[1, 1] - jacobian[0, 1] * jacobian[1, 0])
+    rows, columns = shape
+    observed = np.isfinite(area)
+    observed &= (x > -0.5) & (x < columns - 0.5) & (y > -0.5) & (y < rows - 0.5)
+    if not observed.any():
+        return _Placement(observed=observed)
+    first = [int(v[observed].min() + 0.5) for v in (y, x)]
+    last = [int(v[observed].max() + 0.5) for v in (y, x)]
+    start = [max(0, a - _MARGIN) for a in first]
+    part = tuple(slice(a, b + 1 + _MARGIN) for a, b in zip(start, last, strict=True))
+    if whole := _whole_pixels(x, y):
+        area = np.ones(observed.shape)
+        index = tuple(np.clip(i - a, 0, b - a) for i, a, b in zip(whole, start, last, strict=True))
+
+        def sample(array, _order):
+            return array[index]
+
+    else:
+        finer = max(1, round(float(np.sqrt(np.median(area[observed])))))
+        sample = _interpolation(wcs[part], grid, finer)
+    return _Placement(
+        observed=observed,
+        area=area,
+        inside=tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True)),
+        part=part,
+        sample=sample,
+    )
+
+
+def _whole_pixels(x, y):
+    """Rows and columns of the pixels that the grid meets, or None if it meets none, or skips."""
     whole = []
     for v in (y, x):
-        # Halfway between two pixels, rounding noise must not choose: it is always the lower.
-        shift = v[0, 0] - np.ceil(v[0, 0] - 0.5 - 1e-3)
-        index = np.rint(v - shift)
-        if not np.abs(v - shift - index).max() < _LATTICE_TOLERANCE:
+        index = np.rint(v)
+        steps = np.abs(np.diff(index[:2, :2])).max(), np.abs(np.diff(index[:2, :2], axis=0)).max()
+        if not np.abs(v - index).max() < _LATTICE_TOLERANCE or max(steps) > 1:
             return None
         whole.append(index.astype(int))
-
-    def sample(array, _order):
-        return array[tuple(np.clip(i, 0, n - 1) for i, n in zip(whole, array.shape, strict=True))]
-
-    return sample
+    return tuple(whole)
 
 
 def _interpolation(wcs, grid, finer):

@@ -201,12 +201,7 @@ def _record(image, meta, preprocessing, survey, object_id, survey_name):
             Quality.MISSING_BAND,
         )
     grid = tangent_wcs(target, preprocessing.pixel_scale, (size, size))
-    cuts = {}
-    for wcs in {id(plane.wcs): plane.wcs for plane in planes.values()}.values():
-        together = [band for band in bands if planes[band].wcs is wcs]
-        pieces = cut_out([planes[band] for band in together], grid)
-        cuts |= dict(zip(together, pieces, strict=True))
-    cuts = [cuts[band] for band in bands]
+    cuts = cut_out([planes[band] for band in bands], grid)
     good = np.stack([cut.good for cut in cuts])
     flux = np.stack([cut.flux for cut in cuts])
 
