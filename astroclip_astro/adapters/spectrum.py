@@ -309,11 +309,11 @@ def _flux_scale(unit, wavelength):
     """Factor from a flux unit to FLUX_UNIT, one number or one per wavelength (vacuum Å)."""
     plain = isinstance(unit, u.UnitBase)  # not a magnitude or another logarithm
     if not plain or not any(unit.is_equivalent(density) for density in _DENSITIES):
+        given = "has no unit" if str(unit) in ("", "None") else f"is in {str(unit)!r}"
         raise InputError(
-            f"flux is in {unit.to_string() or 'no unit (dimensionless)'!r}: expected a flux "
-            "density per wavelength or frequency, e.g. '1e-17 erg / (s cm2 Angstrom)' or 'Jy'. "
-            "Give the flux its unit; counts, magnitudes, surface brightness and "
-            "continuum-normalised flux must be calibrated first"
+            f"flux {given}: expected a flux density per wavelength or frequency, e.g. "
+            "'1e-17 erg / (s cm2 Angstrom)' or 'Jy'. Give the flux its unit; counts, magnitudes, "
+            "surface brightness and continuum-normalised flux must be calibrated first"
         )
     return unit.to(FLUX_UNIT, 1.0, u.spectral_density(wavelength * u.AA))
 
@@ -352,7 +352,8 @@ def spectrum_batch(records, preprocessing, device="cpu"):
     preprocessing : SpectrumPreprocessing
         The model's grid.
     device : str or torch.device
-        Where to compute, in float64 (float32 on MPS), and where the tensors stay.
+        Where to compute, in float64, and where the float32 tensors stay. MPS has no float64: for
+        it they are computed on the CPU.
 
     Returns
     -------
@@ -386,10 +387,10 @@ def spectrum_batch(records, preprocessing, device="cpu"):
     (torch.Size([1, 7781, 1]), array([1.]))
     """
     shape = len(records), preprocessing.n_pixels
-    device = torch.device(device)
-    dtype = torch.float32 if device.type == "mps" else torch.float64
-    flux = torch.zeros(shape, dtype=dtype, device=device)
-    ivar, reached = torch.zeros_like(flux), torch.zeros(shape, dtype=torch.bool, device=device)
+    target = torch.device(device)
+    device = torch.device("cpu") if target.type == "mps" else target
+    flux = torch.zeros(shape, dtype=torch.float64, device=device)
+    ivar, reached = torch.zeros_like(flux), torch.zeros_like(flux, dtype=torch.bool)
     quality = np.array([int(record.quality) for record in records], dtype=np.int64)
     grids = defaultdict(list)
     for i, record in enumerate(records):
@@ -404,28 +405,26 @@ def spectrum_batch(records, preprocessing, device="cpu"):
             preprocessing.edges,
             device,
         )
-        operator = resampling_operator(edges, preprocessing.edges, device=device, dtype=dtype)
-        reached[rows] = operator.covered
+        reached[rows] = resampling_operator(edges, preprocessing.edges, device=device).covered
         if _undersampled(edges, preprocessing):
             quality[rows] |= Quality.UNDERSAMPLED
     ivar = ivar.clamp(max=_LARGEST).to(torch.float32)
     good = ivar > 0
-    n_good = good.sum(1)
-    coverage = (n_good / preprocessing.n_pixels).cpu().numpy().astype(np.float64)
-    snr = torch.where(good, flux * ivar.sqrt(), torch.nan).nanmedian(1).values
-    snr = snr.cpu().numpy().astype(np.float64)
+    n_good, n_reached = good.sum(1).cpu().numpy(), reached.sum(1).cpu().numpy()
+    coverage = n_good / preprocessing.n_pixels
+    snr = torch.where(good, flux * ivar.sqrt(), torch.nan).nanmedian(1).values.cpu().numpy()
     snr[[not getattr(record, "has_uncertainty", False) for record in records]] = np.nan
     sampled = np.array([isinstance(record, SpectrumRecord) for record in records], bool)
     for bit, holds in (
         (Quality.PARTIAL_COVERAGE, coverage < 0.95),
-        (Quality.MOSTLY_MASKED, (2 * n_good < reached.sum(1)).cpu().numpy()),
+        (Quality.MOSTLY_MASKED, 2 * n_good < n_reached),
         (Quality.LOW_SNR, snr < 1),
         (Quality.NO_DATA | Quality.NOT_EMBEDDED, coverage == 0),
     ):
         quality[holds & sampled] |= bit
     return SpectrumBatch(
-        flux=_filled(flux, good).to(torch.float32)[..., None],
-        ivar=ivar,
+        flux=_filled(flux, good).to(torch.float32)[..., None].to(target),
+        ivar=ivar.to(target),
         coverage=coverage,
         snr=snr,
         quality=quality,
