@@ -12,12 +12,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty
 from astropy.table import QTable
-from astropy.wcs import WCS
 from specutils import Spectrum
 from tqdm import tqdm
 
+from astroclip_astro.adapters.planes import tangent_wcs
 from astroclip_astro.errors import InputError
 from astroclip_astro.simulate.images import PIXEL_SCALE
 from astroclip_astro.simulate.recipe import (
@@ -187,11 +188,33 @@ class MockSurvey:
             )
         return cls(path, shards)
 
+    @classmethod
+    def bundled(cls):
+        """Open the small survey that comes with the package.
+
+        Returns
+        -------
+        MockSurvey
+            Galaxies that the bundled model was not trained on.
+
+        Examples
+        --------
+        >>> from astroclip_astro.simulate import MockSurvey
+        >>> len(MockSurvey.bundled())
+        40
+        """
+        return cls.open(Path(__file__).with_name("data"))
+
     def __len__(self):
         return len(self._truth)
 
     def __repr__(self):
         return f"<MockSurvey {str(self.path)!r}: {len(self)} galaxies, seed {self.seed}>"
+
+    @property
+    def truth_array(self):
+        """The rows of `truth` as they are stored, a structured `numpy.ndarray` without units."""
+        return self._truth
 
     @property
     def truth(self):
@@ -231,7 +254,7 @@ class MockSurvey:
             raise InputError(f"rows={rows}: expected a slice with a positive step")
         with h5py.File(self._shards[0], "r") as file:
             arrays = {
-                name: np.empty((len(picked), *file[name].shape[1:]), file[name].dtype)
+                name: np.empty((len(picked), *file[name].shape[1:]), np.float32)
                 for name in DATASETS
             }
         for shard, (low, high) in zip(self._shards, pairwise(self._starts), strict=True):
@@ -290,12 +313,13 @@ class MockSurvey:
         row, data = self._row(i)
         rng = generator(self.seed, self._index(i), IMAGE_NOISE, realisation)
         image, sigma = data["image"], data["image_sigma"][:, None, None]
+        target = SkyCoord(row["ra"], row["dec"], unit="deg")
         flux = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
         return CCDData(
             flux,
             unit=u.nmgy,
             uncertainty=StdDevUncertainty(np.broadcast_to(sigma, flux.shape).copy()),
-            wcs=_celestial_wcs(float(row["ra"]), float(row["dec"]), image.shape[-1]),
+            wcs=tangent_wcs(target, PIXEL_SCALE, image.shape[-2:]),
             meta={**_identity(row), "redshift": float(row["redshift"]), "bands": "grz"},
         )
 
@@ -305,7 +329,8 @@ class MockSurvey:
         i %= len(self)
         shard = np.searchsorted(self._starts, i, side="right") - 1
         with h5py.File(self._shards[shard], "r") as file:
-            data = {name: file[name][i - self._starts[shard]] for name in DATASETS}
+            row = i - self._starts[shard]
+            data = {name: file[name][row].astype(np.float32) for name in DATASETS}
         return self._truth[i], data
 
     def _index(self, i):
@@ -319,16 +344,6 @@ def _identity(row):
         "ra": float(row["ra"]),
         "dec": float(row["dec"]),
     }
-
-
-def _celestial_wcs(ra, dec, size):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    wcs.wcs.crval = ra, dec
-    wcs.wcs.crpix = (size + 1) / 2, (size + 1) / 2
-    wcs.wcs.cdelt = -PIXEL_SCALE / 3600, PIXEL_SCALE / 3600
-    wcs.wcs.cunit = "deg", "deg"
-    return wcs
 
 
 def _shard_path(path, number):
