@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from specutils import Spectrum, SpectrumCollection
 
+from astroclip_astro.adapters.flux_density import FLUX_UNIT, flux_scale, to_ivar_function
 from astroclip_astro.adapters.records import FailedRecord, SpectrumBatch, SpectrumRecord
 from astroclip_astro.adapters.resample import resample, resampling_operator
 from astroclip_astro.adapters.wavelength import vacuum_bins
@@ -18,20 +19,10 @@ from astroclip_astro.quality import Quality
 
 __all__ = ["FLUX_UNIT", "SpectrumPreprocessing", "spectrum_batch", "spectrum_records"]
 
-#: Unit of every flux that leaves this module.
-FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
-
-_DENSITIES = (
-    FLUX_UNIT,
-    u.Jy,
-    u.photon / u.s / u.cm**2 / u.AA,
-    u.photon / u.s / u.cm**2 / u.Hz,
-)
 # Tensors are float32: anything beyond its range would become infinite there.
 _LARGEST = float(np.finfo(np.float32).max)
 _UNITS = {"ra": u.deg, "dec": u.deg, "redshift": u.one}
 _TYPES = {"object_id": str, "quality": Quality}
-_POWERS = {"std": (1, -2), "var": (2, -1), "ivar": (-2, 1)}  # of the flux unit; to ivar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +265,8 @@ def _flux_and_ivar(spectrum, edges, index):
     """Yield flux and ivar on the bins, (bin,), float64, and quality bits, row by row."""
     if np.iscomplexobj(spectrum.data):
         raise InputError("flux is complex: expected real numbers")
-    scale = _flux_scale(spectrum.unit, (edges[1:] + edges[:-1]) / 2)
-    to_ivar = _to_ivar(spectrum.uncertainty, spectrum.unit)
+    scale = flux_scale(spectrum.unit, (edges[1:] + edges[:-1]) / 2)
+    to_ivar = to_ivar_function(spectrum.uncertainty, spectrum.unit)
 
     def spectral_axis_last(array):
         array = np.broadcast_to(array, spectrum.data.shape)
@@ -303,43 +294,6 @@ def _flux_and_ivar(spectrum, edges, index):
                 ivar = to_ivar(spread)[index] / scale**2
                 ivar = np.where(good & (ivar > 0) & (ivar <= _LARGEST), ivar, 0)
         yield np.where(finite, flux, 0), ivar, quality
-
-
-def _flux_scale(unit, wavelength):
-    """Factor from a flux unit to FLUX_UNIT, one number or one per wavelength (vacuum Å)."""
-    plain = isinstance(unit, u.UnitBase)  # not a magnitude or another logarithm
-    if not plain or not any(unit.is_equivalent(density) for density in _DENSITIES):
-        given = "has no unit" if str(unit) in ("", "None") else f"is in {str(unit)!r}"
-        raise InputError(
-            f"flux {given}: expected a flux density per wavelength or frequency, e.g. "
-            "'1e-17 erg / (s cm2 Angstrom)' or 'Jy'. Give the flux its unit; counts, magnitudes, "
-            "surface brightness and continuum-normalised flux must be calibrated first"
-        )
-    return unit.to(FLUX_UNIT, 1.0, u.spectral_density(wavelength * u.AA))
-
-
-def _to_ivar(uncertainty, flux_unit):
-    """Return the function from uncertainty values to ivar per flux_unit**2, None without any.
-
-    It gives 0 where the uncertainty is not positive.
-    """
-    if uncertainty is None:
-        return None
-    if uncertainty.uncertainty_type not in _POWERS:
-        raise InputError(
-            f"uncertainty is a {type(uncertainty).__name__}: expected StdDevUncertainty, "
-            "VarianceUncertainty, InverseVariance or None"
-        )
-    of_flux, power = _POWERS[uncertainty.uncertainty_type]
-    factor = 1.0
-    if uncertainty.unit is not None:
-        try:
-            factor = uncertainty.unit.to(flux_unit**of_flux)
-        except u.UnitConversionError as error:
-            raise InputError(
-                f"uncertainty is in {uncertainty.unit}, which does not fit flux in {flux_unit}"
-            ) from error
-    return lambda values: np.where(values > 0, (values * factor) ** power, 0)
 
 
 def spectrum_batch(records, preprocessing, device="cpu"):

@@ -16,6 +16,7 @@ from astropy.nddata import (
 )
 from specutils import Spectrum, Spectrum1D, SpectrumCollection, SpectrumList
 
+from astroclip_astro.adapters.flux_density import to_ivar_function
 from astroclip_astro.adapters.records import FailedRecord, SpectrumRecord
 from astroclip_astro.adapters.spectrum import (
     FLUX_UNIT,
@@ -160,6 +161,11 @@ def test_every_kind_of_uncertainty_becomes_ivar(uncertainty):
 def test_unknown_uncertainty_is_refused():
     with pytest.raises(InputError, match="UnknownUncertainty: expected StdDevUncertainty"):
         one(spectrum(uncertainty=UnknownUncertainty(np.ones(500))))
+
+
+def test_uncertainty_whose_unit_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="uncertainty is in K, which does not fit flux in Jy"):
+        to_ivar_function(StdDevUncertainty(np.ones(3), unit=u.K), u.Jy)
 
 
 @pytest.mark.parametrize("kind", [StdDevUncertainty, VarianceUncertainty, InverseVariance])
