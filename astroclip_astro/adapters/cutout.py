@@ -83,14 +83,15 @@ def cut_out(planes, grid):
     >>> float(cut.flux.sum())  # 16 × 16 of the 64 × 64 pixels
     256.0
     """
-    grid = _give_way(grid, planes[0].wcs)
-    placements = {}  # planes of one cube share their WCS
+    wcs, shape = planes[0].wcs, planes[0].flux.shape
+    grid, positions = _give_way(grid, _positions(grid, wcs))
+    placements = {(id(wcs), shape): _place(positions, wcs, shape, grid)}
     cuts = []
     for plane in planes:
-        key = id(plane.wcs), plane.flux.shape
-        if key not in placements:
-            placements[key] = _place(plane.wcs, plane.flux.shape, grid)
-        cuts.append(_cut(plane, placements[key]))
+        wcs, shape = plane.wcs, plane.flux.shape
+        if (id(wcs), shape) not in placements:
+            placements[id(wcs), shape] = _place(_positions(grid, wcs), wcs, shape, grid)
+        cuts.append(_cut(plane, placements[id(wcs), shape]))
     return cuts
 
 
@@ -185,24 +186,27 @@ def _positions(grid, wcs):
     return x, y, jacobian.reshape(2, 2, *x.shape)
 
 
-def _give_way(grid, wcs):
+def _give_way(grid, positions):
     """Move a grid by half a pixel at most if it meets the pixels of an image then."""
-    x, y, jacobian = _positions(grid, wcs)
+    x, y, jacobian = positions
     turn = np.rint(jacobian[:, :, 0, 0])
     if not np.array_equal(np.abs(turn @ turn.T), np.eye(2)):
-        return grid
+        return grid, positions
     # Columns and rows of the grid from its first pixel to the nearest of the image. If two are as
     # near, rounding noise must not choose: the centre is then put on pixel size // 2 of the grid.
-    off = turn.T @ (np.rint([x[0, 0], y[0, 0]]) - [x[0, 0], y[0, 0]])
+    corner = np.array([x[0, 0], y[0, 0]])
+    off = turn.T @ (np.rint(corner) - corner)
     off -= np.floor(off + 0.5 + 1e-3)
+    dx, dy = turn @ off
+    if _whole_pixels(x + dx, y + dy) is None:
+        return grid, positions
     moved = grid.deepcopy()
     moved.wcs.crpix = grid.wcs.crpix - off
-    x, y, _ = _positions(moved, wcs)
-    return grid if _whole_pixels(x, y) is None else moved
+    return moved, (x + dx, y + dy, jacobian)
 
 
-def _place(wcs, shape, grid):
-    x, y, jacobian = _positions(grid, wcs)
+def _place(positions, wcs, shape, grid):
+    x, y, jacobian = positions
     area = np.abs(jacobian[0, 0] * jacobian[1, 1] - jacobian[0, 1] * jacobian[1, 0])
     rows, columns = shape
     observed = np.isfinite(area)
