@@ -103,7 +103,9 @@ def image_records(image, *, preprocessing, survey=None, survey_name="", object_i
         One object: a cube (band, row, column) with its bands in ``meta["bands"]`` or the header's
         BANDS; or, in an HDUList, one image per band with its own WCS, named by BAND, FILTER or
         EXTNAME. Bands that the model does not use, and HDUs that are no band, are left aside.
-        With a survey that has a ``convert`` method, anything which that takes.
+        Fluxes are in maggies, a flux density per frequency, or either per pixel or solid angle;
+        counts need ``meta["zeropoint"]``, the AB magnitude of one, or the survey's. With a survey
+        that has a ``convert`` method, anything which that takes.
     preprocessing : ImagePreprocessing
         The grid and the bands.
     survey : Survey, optional
