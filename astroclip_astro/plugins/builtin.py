@@ -1,0 +1,112 @@
+"""What comes with the package, registered through the same hooks as anybody's plugin."""
+
+from astroclip_astro.plugins.entries import ModalityEntry, ModelEntry, SurveyEntry
+from astroclip_astro.plugins.hookspecs import hookimpl
+
+__all__ = ["register_modalities", "register_models", "register_surveys"]
+
+_PAPER = "Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450"
+_LEGACY = "Dey et al. 2019, AJ 157, 168, doi:10.3847/1538-3881/ab089d"
+_PUBLISHED = "astroclip_astro.weights.registry:published"
+
+
+@hookimpl
+def register_surveys():
+    """Yield the built-in surveys."""
+    yield SurveyEntry(
+        name="desi",
+        summary="DESI coadd and spectra files",
+        modality="spectrum",
+        factory="astroclip_astro.surveys.desi:DESI",
+        citation="DESI Collaboration 2024, AJ 168, 58, doi:10.3847/1538-3881/ad3217",
+        licence="CC-BY-4.0",
+    )
+    yield SurveyEntry(
+        name="sdss",
+        summary="SDSS, BOSS, eBOSS and SDSS-V spec-*.fits files",
+        modality="spectrum",
+        factory="astroclip_astro.surveys.sdss:SDSS",
+        citation="Abdurro'uf et al. 2022, ApJS 259, 35, doi:10.3847/1538-4365/ac4414",
+        licence="public, acknowledgement asked",
+    )
+    yield SurveyEntry(
+        name="legacysurvey",
+        summary="FITS cutouts of the DESI Legacy Imaging Surveys",
+        modality="image",
+        factory="astroclip_astro.surveys.legacysurvey:LegacySurvey",
+        citation=_LEGACY,
+        licence="public, acknowledgement asked",
+    )
+    yield SurveyEntry(
+        name="legacysurvey-rgb",
+        summary="JPEG and PNG pictures of the Legacy Surveys, fluxes approximate",
+        modality="image",
+        factory="astroclip_astro.surveys.legacysurvey:LegacySurveyRGB",
+        citation=_LEGACY,
+        licence="public, acknowledgement asked",
+    )
+
+
+@hookimpl
+def register_modalities():
+    """Yield the built-in modalities."""
+    yield ModalityEntry(
+        name="spectrum",
+        summary="specutils spectra on a wavelength grid",
+        factory="astroclip_astro.adapters.spectrum:spectrum_records",
+    )
+    yield ModalityEntry(
+        name="image",
+        summary="calibrated cutouts on a pixel grid",
+        factory="astroclip_astro.adapters.image:image_records",
+    )
+
+
+@hookimpl
+def register_models():
+    """Yield the bundled model and the published ones."""
+    yield ModelEntry(
+        name="astroclip-mini",
+        summary="compact AstroCLIP trained on simulated galaxies; bundled, works offline",
+        factory="astroclip_astro.weights.registry:bundled",
+        modalities=("spectrum", "image"),
+        embed_dim=128,
+        parameters=3_994_914,
+        bundled=True,
+        options={"filename": "astroclip-mini.safetensors"},
+        citation=_PAPER,
+        licence="BSD-3-Clause",
+    )
+    yield ModelEntry(
+        name="astroclip",
+        summary="the published AstroCLIP: images and spectra in one space",
+        factory=_PUBLISHED,
+        modalities=("spectrum", "image"),
+        embed_dim=1024,
+        parameters=370_798_358,
+        options={"repo": "polymathic-ai/astroclip"},
+        citation=_PAPER,
+        licence="MIT",
+    )
+    yield ModelEntry(
+        name="specformer",
+        summary="the published spectrum encoder before alignment",
+        factory=_PUBLISHED,
+        modalities=("spectrum",),
+        embed_dim=768,
+        parameters=43_183_126,
+        options={"repo": "polymathic-ai/specformer"},
+        citation=_PAPER,
+        licence="MIT",
+    )
+    yield ModelEntry(
+        name="astrodino",
+        summary="the published image encoder before alignment",
+        factory=_PUBLISHED,
+        modalities=("image",),
+        embed_dim=1024,
+        parameters=303_000_000,
+        options={"repo": "polymathic-ai/astrodino"},
+        citation=_PAPER,
+        licence="MIT",
+    )
