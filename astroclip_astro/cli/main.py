@@ -1,0 +1,72 @@
+"""The ``astroclip`` command."""
+
+import logging
+import sys
+from importlib import import_module
+
+import click
+
+from astroclip_astro.errors import AstroclipError
+
+__all__ = ["main"]
+
+# Where each built-in command is; it is imported only when it runs or when its help is shown.
+_COMMANDS = {
+    "demo": "astroclip_astro.cli.demo:demo",
+    "embed": "astroclip_astro.cli.embed:embed",
+    "models": "astroclip_astro.cli.listings:models",
+    "plugins": "astroclip_astro.cli.listings:plugins",
+    "surveys": "astroclip_astro.cli.listings:surveys",
+}
+
+
+class _Group(click.Group):
+    """Imports built-in commands on demand, and lets plugins add theirs."""
+
+    _plugins_asked = False
+
+    def list_commands(self, ctx):
+        self._ask_plugins()
+        return sorted({*_COMMANDS, *self.commands})
+
+    def get_command(self, ctx, name):
+        if name in _COMMANDS:
+            module, _, attribute = _COMMANDS[name].partition(":")
+            return getattr(import_module(module), attribute)
+        self._ask_plugins()
+        return super().get_command(ctx, name)
+
+    def add_command(self, cmd, name=None):
+        if (name or cmd.name) in _COMMANDS:
+            raise ValueError(f"command {name or cmd.name!r} is built in")
+        super().add_command(cmd, name)
+
+    def _ask_plugins(self):
+        if not self._plugins_asked:
+            from astroclip_astro.plugins import get_manager
+
+            self._plugins_asked = True
+            get_manager().add_commands(self)
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except AstroclipError as error:
+            if ctx.params["debug"]:
+                raise
+            click.echo(f"astroclip: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="astroclip_astro")
+@click.option("-v", "--verbose", is_flag=True, help="Say what is being done.")
+@click.option("-q", "--quiet", is_flag=True, help="Say errors only.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+def main(verbose, quiet, debug):
+    """Embed galaxy images and spectra in one space with AstroCLIP.
+
+    Example: astroclip embed spec-*.fits -o embeddings.parquet
+    """
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s: %(message)s")

@@ -1,0 +1,186 @@
+"""Our own weights files: safetensors that carry the model's configuration and preprocessing."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from astroclip_astro.errors import WeightsError
+from astroclip_astro.models import AstroCLIP, SpecFormer, VisionTransformer
+
+__all__ = ["build", "file_sha256", "load_weights", "save_model"]
+
+_FORMAT = "astroclip_astro-1"
+_CLASSES = {cls.__name__: cls for cls in (AstroCLIP, SpecFormer, VisionTransformer)}
+
+
+def file_sha256(path):
+    """SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build(kind, config):
+    """Build a model without weights.
+
+    Parameters
+    ----------
+    kind : str
+        Class of the model: ``"AstroCLIP"``, ``"SpecFormer"`` or ``"VisionTransformer"``.
+    config : dict
+        Its keyword arguments.
+
+    Returns
+    -------
+    GalaxyModel
+        On the meta device: it has shapes and no values, and no random number was drawn.
+
+    Raises
+    ------
+    WeightsError
+        If the class is unknown or does not take this configuration.
+    """
+    if kind not in _CLASSES:
+        raise WeightsError(f"model class {kind!r}: expected one of {', '.join(_CLASSES)}")
+    try:
+        with torch.device("meta"):
+            return _CLASSES[kind](**config)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{kind} does not take this configuration: {error}") from error
+
+
+def load_weights(model, tensors, *, origin):
+    """Give a model its weights, strictly.
+
+    Parameters
+    ----------
+    model : GalaxyModel
+        As `build` makes it.
+    tensors : dict of torch.Tensor
+        Weights by name; converted to float32.
+    origin : str
+        Where they come from, for messages.
+
+    Returns
+    -------
+    GalaxyModel
+        The model, in eval mode and without gradients.
+
+    Raises
+    ------
+    WeightsError
+        If a tensor is missing, extra, misshapen, or not finite; the message names it.
+    """
+    wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    problems = [f"missing {name}" for name in wanted if name not in tensors]
+    problems += [f"extra {name}" for name in tensors if name not in wanted]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    problems += [
+        f"{name} is not finite"
+        for name, tensor in tensors.items()
+        if name in wanted and not torch.isfinite(tensor).all()
+    ]
+    if problems:
+        more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise WeightsError(
+            f"{origin} does not fit {type(model).__name__}: {'; '.join(problems[:5])}{more}"
+        )
+    tensors = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def save_model(model, path, *, name, dtype=torch.float32, **about):
+    """Write a model with everything that is needed to use it.
+
+    Parameters
+    ----------
+    model : GalaxyModel
+        The model.
+    path : path-like
+        File to write, ``.safetensors``; replaced as a whole or not at all.
+    name : str
+        Name that the model will have when loaded.
+    dtype : torch.dtype
+        Precision of the file: float32, or float16 for half the size.
+    **about : str
+        Further facts to keep, e.g. ``source``, ``source_sha256``, ``licence``, ``citation``.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+    """
+    path = Path(path)
+    metadata = {
+        "format": _FORMAT,
+        "name": name,
+        "model": type(model).__name__,
+        "config": json.dumps(model.config, sort_keys=True),
+        "preprocessing": json.dumps(model.preprocessing_dict(), sort_keys=True),
+        "training_range": json.dumps(model.training_range, sort_keys=True),
+        **about,
+    }
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file(tensors, aside, metadata=metadata)
+    os.replace(aside, path)
+    return file_sha256(path)
+
+
+def open_safetensors(path):
+    """Read a file that `save_model` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    GalaxyModel
+        On the CPU, in eval mode.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, or was not written by `save_model`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    if about.get("format") != _FORMAT:
+        raise WeightsError(
+            f"{path} was not written by save_model: its format is {about.get('format')!r}, "
+            f"expected {_FORMAT!r}"
+        )
+    model = build(about["model"], json.loads(about["config"]))
+    load_weights(model, tensors, origin=str(path))
+    model.set_preprocessing(json.loads(about["preprocessing"]))
+    model.training_range = json.loads(about.get("training_range", "{}"))
+    model.name = about["name"]
+    # The publisher's own file is what people compare; ours is derived from it.
+    model.weights_sha256 = about.get("source_sha256") or file_sha256(path)
+    return model
