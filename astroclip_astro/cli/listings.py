@@ -14,18 +14,24 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.command()
 @_as_json
-def plugins(as_json):
+@click.pass_context
+def plugins(ctx, as_json):
     """List plugins, what they register, and what is wrong with them.
+
+    JSON has the tracebacks, too.
 
     Example: astroclip plugins --json
     """
+    from astroclip_astro.cli.main import main
+
+    main.list_commands(ctx)  # asks plugins for their commands, which can fail like any hook
     found = get_manager().plugins()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
     for plugin in found:
-        origin = f"{plugin['distribution']} {plugin['version']}".strip()
-        click.echo(f"{plugin['name']}  ({origin}, {plugin['status']})")
+        about = (f"{plugin['distribution']} {plugin['version']}".strip(), plugin["status"])
+        click.echo(f"{plugin['name']}  ({', '.join(filter(None, about))})")
         for kind, names in plugin["entries"].items():
             click.echo(f"    {kind}: {', '.join(names)}")
         for failure in plugin["failures"]:
@@ -55,7 +61,7 @@ def surveys(as_json):
 def _listing(kind, columns, as_json):
     entries = [asdict(entry) for entry in get_manager().entries(kind).values()]
     if as_json:
-        click.echo(json.dumps(entries, indent=2))
+        click.echo(json.dumps(entries, indent=2, default=str))
         return
     rows = [[_cell(entry[column]) for column in columns] for entry in entries]
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]

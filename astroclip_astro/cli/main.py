@@ -36,11 +36,6 @@ class _Group(click.Group):
         self._ask_plugins()
         return super().get_command(ctx, name)
 
-    def add_command(self, cmd, name=None):
-        if (name or cmd.name) in _COMMANDS:
-            raise ValueError(f"command {name or cmd.name!r} is built in")
-        super().add_command(cmd, name)
-
     def _ask_plugins(self):
         if not self._plugins_asked:
             from astroclip_astro.plugins import get_manager
@@ -68,5 +63,7 @@ def main(verbose, quiet, debug):
 
     Example: astroclip embed spec-*.fits -o embeddings.parquet
     """
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other")
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s: %(message)s")

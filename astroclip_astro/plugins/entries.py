@@ -1,8 +1,8 @@
 """The typed entries that plugins register: one frozen dataclass per kind of thing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import ClassVar, Literal
+from typing import ClassVar, get_origin
 
 __all__ = [
     "API_VERSION",
@@ -42,6 +42,8 @@ class Entry:
 
     Raises
     ------
+    TypeError
+        If a value is of another type than its field.
     ValueError
         If the name or the factory is malformed.
 
@@ -64,6 +66,13 @@ class Entry:
     licence: str = ""
 
     def __post_init__(self):
+        for item in fields(self):
+            value, expected = getattr(self, item.name), get_origin(item.type) or item.type
+            if isinstance(expected, type) and not isinstance(value, expected):
+                raise TypeError(
+                    f"{type(self).__name__} {self.name!r}: {item.name} is {value!r}, expected "
+                    f"{'an' if expected is int else 'a'} {expected.__name__}"
+                )
         if not self.name or not all(c.islower() or c.isdigit() or c in "-_." for c in self.name):
             raise ValueError(
                 f"{type(self).__name__} name {self.name!r}: expected lower-case letters, digits, "
@@ -132,7 +141,7 @@ class SourceEntry(Entry):
     """An archive client that returns spectra or images for coordinates."""
 
     kind: ClassVar[str] = "source"
-    modality: Literal["spectrum", "image"] | str
+    modality: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,16 @@ import difflib
 import logging
 import os
 import traceback
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 
 import pluggy
 
 from astroclip_astro.errors import PluginError
+from astroclip_astro.plugins.discovery import Plugin, find_plugins, misnamed_hooks
 from astroclip_astro.plugins.entries import (
     API_VERSION,
     CatalogEntry,
@@ -23,13 +26,13 @@ from astroclip_astro.plugins.entries import (
 )
 from astroclip_astro.plugins.hookspecs import GROUP, HookSpecs
 
-__all__ = ["Failure", "Manager", "Plugin", "get_manager"]
+__all__ = ["Failure", "Manager", "get_manager"]
 
 log = logging.getLogger(__name__)
 
 BUILTIN = "builtin"
 
-_KINDS = {
+_ENTRIES = {
     "register_surveys": SurveyEntry,
     "register_modalities": ModalityEntry,
     "register_models": ModelEntry,
@@ -46,43 +49,21 @@ class Failure:
 
     Parameters
     ----------
-    plugin : str
-        The plugin at fault.
+    plugin, distribution : str
+        The plugin at fault, and what was installed to get it.
     where : str
         What was being done: ``"import"``, or the name of a hook or entry.
     message : str
-        Kind and text of the error, in one line.
-    details : str
-        The traceback.
+        Class and text of the error, in short.
+    traceback : str
+        Where it was raised.
     """
 
     plugin: str
+    distribution: str
     where: str
     message: str
-    details: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plugin:
-    """A plugin that was found, whether it works or not.
-
-    Parameters
-    ----------
-    name : str
-        Name of its entry point.
-    distribution, version : str
-        What was installed to get it.
-    module : str
-        Module that the entry point names.
-    status : {"loaded", "blocked", "failed"}
-        What became of it.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-    status: str
+    traceback: str
 
 
 class Manager:
@@ -92,7 +73,8 @@ class Manager:
     ----------
     environ : mapping, optional
         Where ``ASTROCLIP_PLUGINS`` (names of the only plugins to load, comma-separated; empty for
-        none) and ``ASTROCLIP_BLOCK_PLUGINS`` (names of plugins not to load) are looked up.
+        none) and ``ASTROCLIP_BLOCK_PLUGINS`` (names of plugins not to load) are looked up. The
+        built-in plugin is always loaded.
 
     Attributes
     ----------
@@ -104,21 +86,28 @@ class Manager:
     Notes
     -----
     The built-in plugin comes first, the others in the order of distribution and name; the first
-    to register a name keeps it. What a plugin yields before it fails stays registered.
+    to register a name keeps it. What a plugin yields before it fails stays registered, and so do
+    its valid entries beside one that is refused.
     """
 
     def __init__(self, environ=os.environ):
         self.failures = []
         self.found = []
-        self._entries = {cls.kind: {} for cls in _KINDS.values()}
+        self._entries = {cls.kind: {} for cls in _ENTRIES.values()}
         self._owners = {}
         self._pluggy = pluggy.PluginManager(GROUP)
         self._pluggy.add_hookspecs(HookSpecs)
-        self._load(environ)
-        for name, plugin in self._pluggy.list_name_plugin():
-            self._check_names(name, plugin)
-            for hook, cls in _KINDS.items():
-                self._collect(name, plugin, hook, cls)
+        self._load_builtin()
+        self._load_installed(environ)
+        for plugin in self._loaded():
+            with self._guard(plugin, "import"):
+                module = self._pluggy.get_plugin(plugin.name)
+                for name, problem in misnamed_hooks(plugin, module, self._pluggy):
+                    self._fail(plugin, name, PluginError(problem))
+            for hook, cls in _ENTRIES.items():
+                for function in self._implementations(plugin, hook):
+                    with self._guard(plugin, hook):
+                        self._collect(plugin, hook, cls, function())
 
     def entries(self, kind):
         """List registered entries of a kind.
@@ -134,16 +123,23 @@ class Manager:
         dict of Entry
             By name, sorted.
 
+        Raises
+        ------
+        ValueError
+            If there is no such kind.
+
         Examples
         --------
         >>> from astroclip_astro.plugins import get_manager
         >>> get_manager().entries("survey")["desi"].modality
         'spectrum'
         """
+        if kind not in self._entries:
+            raise ValueError(f"kind is {kind!r}, expected one of {', '.join(self._entries)}")
         return dict(sorted(self._entries[kind].items()))
 
     def get(self, kind, name):
-        """One entry.
+        """Get one entry.
 
         Parameters
         ----------
@@ -164,14 +160,24 @@ class Manager:
             close = difflib.get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             failed = sorted({failure.plugin for failure in self.failures})
-            broken = f" (plugins that failed: {', '.join(failed)})" if failed else ""
+            broken = f" (plugins with failures: {', '.join(failed)})" if failed else ""
             raise PluginError(
                 f"no {kind} named {name!r}: known are {', '.join(known) or 'none'}{broken}.{hint}"
             )
         return known[name]
 
     def owner(self, kind, name):
-        """Name of the plugin that registered an entry (str)."""
+        """Tell who registered an entry.
+
+        Parameters
+        ----------
+        kind, name : str
+            A registered entry, or ``"command"`` and the name of a command that a plugin added.
+
+        Returns
+        -------
+        Plugin
+        """
         return self._owners[kind, name]
 
     def load(self, kind, name):
@@ -195,11 +201,13 @@ class Manager:
         entry = self.get(kind, name)
         try:
             return entry.load()
-        except Exception as error:
-            self.record_failure(self.owner(kind, name), f"{kind} {name}", error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a module that exits on import must not end the caller
+            owner = self.owner(kind, name)
             raise PluginError(
-                f"{kind} {name!r} of plugin {self.owner(kind, name)!r} does not load: "
-                f"{entry.factory}: {type(error).__name__}: {error}"
+                f"{kind} {name!r} of plugin {owner.name!r} does not load: {entry.factory}: "
+                f"{_in_short(error)}. Reinstall or update {owner.distribution or 'the plugin'}."
             ) from error
 
     def add_commands(self, cli):
@@ -208,170 +216,172 @@ class Manager:
         Parameters
         ----------
         cli : click.Group
-            The group behind ``astroclip``.
+            The group behind ``astroclip``. A plugin is handed an empty group in its place, and
+            each of its commands is added here if the name is free.
         """
-        for name, plugin in self._pluggy.list_name_plugin():
-            implementation = getattr(plugin, "register_commands", None)
-            if implementation is None:
-                continue
-            before = dict(cli.commands)
-            with self._guard(name, "register_commands"):
-                implementation(cli)
-            for command in before.keys() & cli.commands.keys():
-                if cli.commands[command] is not before[command]:
-                    cli.commands[command] = before[command]
-                    self._fail(name, "register_commands", f"command {command!r} is already taken")
+        import click
 
-    def record_failure(self, plugin, where, error):
-        """Keep a failure of a plugin, and log it.
+        for plugin in self._loaded():
+            added = click.Group()
+            for function in self._implementations(plugin, "register_commands"):
+                with self._guard(plugin, "register_commands"):
+                    function(added)
+            for name, command in added.commands.items():
+                with self._guard(plugin, "register_commands"):
+                    if not isinstance(command, click.Command):
+                        raise TypeError(f"{name!r} is {command!r}, expected a click command")
+                    if cli.get_command(click.Context(cli), name) is not None:
+                        self._refuse(plugin, "command", name)
+                    cli.add_command(command, name)
+                    self._owners["command", name] = plugin
+
+    def record_failure(self, kind, name, error):
+        """Keep a failure of a registered entry, and log it.
 
         Parameters
         ----------
-        plugin, where : str
-            Who failed, and doing what.
+        kind, name : str
+            The entry at fault.
         error : BaseException
-            How.
+            What it raised.
         """
-        details = "".join(traceback.format_exception(error))
-        self._fail(plugin, where, f"{type(error).__name__}: {error}", details)
+        self._fail(self.owner(kind, name), f"{kind} {name}", error)
 
     def plugins(self):
-        """All plugins with what they registered and what failed, as plain values for JSON.
+        """Describe all plugins: what they registered and what failed.
 
         Returns
         -------
         list of dict
+            Plain values, for JSON: the fields of `Plugin`, ``entries`` (names by kind) and
+            ``failures`` (where, message and traceback of each).
         """
-        return [
-            {
-                "name": plugin.name,
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-                "module": plugin.module,
-                "status": plugin.status,
-                "entries": {
-                    kind: names
-                    for kind, known in self._entries.items()
-                    if (names := [n for n in sorted(known) if self.owner(kind, n) == plugin.name])
-                },
-                "failures": [
-                    {"where": failure.where, "message": failure.message}
-                    for failure in self.failures
-                    if failure.plugin == plugin.name
-                ],
-            }
-            for plugin in self.found
-        ]
+        described = []
+        for plugin in self.found:
+            entries = {}
+            for (kind, name), owner in sorted(self._owners.items()):
+                if owner == plugin:
+                    entries.setdefault(kind, []).append(name)
+            failures = [
+                {"where": f.where, "message": f.message, "traceback": f.traceback}
+                for f in self.failures
+                if (f.plugin, f.distribution) == (plugin.name, plugin.distribution)
+            ]
+            described.append({**asdict(plugin), "entries": entries, "failures": failures})
+        return described
 
     def versions(self):
-        """Versions of this package and of all loaded plugins, by distribution (dict of str)."""
-        return {p.distribution: p.version for p in self.found if p.status == "loaded"}
+        """Tell which version is in use of this package and of every distribution with a plugin.
 
-    def _load(self, environ):
+        Returns
+        -------
+        dict of str
+            Version by distribution.
+        """
+        return {p.distribution: p.version for p in self._loaded() if p.distribution}
+
+    def _load_builtin(self):
         from astroclip_astro.plugins import builtin
 
         self._pluggy.register(builtin, BUILTIN)
-        self._found(BUILTIN, GROUP, version(GROUP), builtin.__name__, "loaded")
-        only, blocked = environ.get("ASTROCLIP_PLUGINS"), environ.get("ASTROCLIP_BLOCK_PLUGINS")
-        only = None if only is None else _names(only)
-        blocked = _names(blocked or "")
-        points = sorted(
-            entry_points(group=GROUP), key=lambda p: (p.dist.name if p.dist else "", p.name)
-        )
-        unknown = ((only or set()) | blocked) - {point.name for point in points}
-        if unknown:
-            log.warning(
-                "ASTROCLIP_PLUGINS or ASTROCLIP_BLOCK_PLUGINS names plugins that are not "
-                "installed: %s",
-                ", ".join(sorted(unknown)),
-            )
-        for point in points:
-            about = (point.dist.name, point.dist.version) if point.dist else ("", "")
-            if point.name in blocked or (only is not None and point.name not in only):
-                self._found(point.name, *about, point.value, "blocked")
-                continue
-            if point.name in {plugin.name for plugin in self.found}:
-                self._fail(point.name, "import", f"{about[0]} brings a second plugin of this name")
-                continue
-            with self._guard(point.name, "import"):
-                self._pluggy.register(point.load(), point.name)
-            loaded = self._pluggy.has_plugin(point.name)
-            self._found(point.name, *about, point.value, "loaded" if loaded else "failed")
-
-    def _found(self, name, distribution, version_, module, status):
         self.found.append(
             Plugin(
-                name=name, distribution=distribution, version=version_, module=module, status=status
+                name=BUILTIN, distribution=GROUP, version=version(GROUP), module=builtin.__name__
             )
         )
 
-    def _check_names(self, name, plugin):
-        """Report functions that look like hooks and are none: a misspelt hook is never called."""
-        hooks = [hook for hook in dir(HookSpecs) if hook.startswith("register_")]
-        for attribute, value in vars(plugin).items():
-            marked = hasattr(value, f"{GROUP}_impl")
-            if attribute in hooks:
-                if not marked:
-                    self._fail(name, attribute, "not marked with @hookimpl, so it is not called")
-            elif callable(value) and (marked or attribute.startswith("register_")):
-                close = difflib.get_close_matches(attribute, hooks, n=1)
-                hint = f"; did you mean {close[0]}?" if close else f": {', '.join(hooks)}"
-                self._fail(name, attribute, f"there is no such hook{hint}")
+    def _load_installed(self, environ):
+        nameless = Plugin(name="(unknown)", distribution="", version="", module="", status="failed")
+        found = []
+        with self._guard(nameless, "reading the entry points of installed distributions"):
+            found = find_plugins(environ)
+        if self.failures:
+            self.found.append(nameless)
+        for plugin, point in found:
+            status = plugin.status
+            if status == "loaded":
+                status = "failed"
+                with self._guard(plugin, "import"):
+                    self._register(plugin, point)
+                    status = "loaded"
+            self.found.append(replace(plugin, status=status))
 
-    def _collect(self, name, plugin, hook, cls):
-        implementation = getattr(plugin, hook, None)
-        if not hasattr(implementation, f"{GROUP}_impl"):
-            return
-        with self._guard(name, hook):
-            for entry in implementation():
-                if not isinstance(entry, cls):
-                    self._fail(name, hook, f"yielded {entry!r}, expected a {cls.__name__}")
-                elif entry.api_version != API_VERSION:
-                    self._fail(
-                        name,
-                        hook,
-                        f"{cls.kind} {entry.name!r} is for plugin API {entry.api_version}, this is "
-                        f"{API_VERSION}: update the plugin or astroclip_astro",
-                    )
-                elif entry.name in self._entries[cls.kind]:
-                    owner = self.owner(cls.kind, entry.name)
-                    self._fail(
-                        name,
-                        hook,
-                        f"{cls.kind} {entry.name!r} is already registered by plugin {owner!r}, "
-                        f"so that of plugin {name!r} is refused",
-                    )
+    def _register(self, plugin, point):
+        for other in self.found:
+            if other.name == plugin.name:
+                raise PluginError(
+                    f"{other.distribution} already brings a plugin named {plugin.name!r}, so that "
+                    f"of {plugin.distribution} is refused"
+                )
+        loaded = point.load()
+        if self._pluggy.register(loaded, plugin.name) is None:
+            raise PluginError(f"{plugin.module} is {loaded!r}, expected a module with hooks")
+
+    def _loaded(self):
+        return [plugin for plugin in self.found if plugin.status == "loaded"]
+
+    def _implementations(self, plugin, hook):
+        """Functions by which a plugin implements a hook."""
+        for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
+            if implementation.plugin_name == plugin.name:
+                if implementation.wrapper or implementation.hookwrapper:
+                    self._fail(plugin, hook, PluginError("hooks cannot be wrapped"))
                 else:
-                    self._entries[cls.kind][entry.name] = entry
-                    self._owners[cls.kind, entry.name] = name
+                    yield implementation.function
 
+    def _collect(self, plugin, hook, cls, entries):
+        if not isinstance(entries, Iterable):
+            raise TypeError(f"returned {entries!r}, expected {cls.__name__} entries: yield them")
+        for entry in entries:
+            with self._guard(plugin, hook):
+                if not isinstance(entry, cls):
+                    raise TypeError(f"yielded {entry!r}, expected a {cls.__name__}")
+                if entry.api_version != API_VERSION:
+                    raise PluginError(
+                        f"{cls.kind} {entry.name!r} was written for plugin API "
+                        f"{entry.api_version}, this is {API_VERSION}: update "
+                        f"{plugin.distribution} or {GROUP}"
+                    )
+                if entry.name in self._entries[cls.kind]:
+                    self._refuse(plugin, cls.kind, entry.name)
+                self._entries[cls.kind][entry.name] = entry
+                self._owners[cls.kind, entry.name] = plugin
+
+    def _refuse(self, plugin, kind, name):
+        owner = self._owners.get((kind, name), self.found[0])
+        raise PluginError(
+            f"{kind} {name!r} is already registered by plugin {owner.name!r} "
+            f"({owner.distribution}), so that of plugin {plugin.name!r} ({plugin.distribution}) "
+            "is refused"
+        )
+
+    @contextmanager
     def _guard(self, plugin, where):
-        return _Guard(self, plugin, where)
+        """Turn anything that a plugin raises, SystemExit included, into a recorded failure."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._fail(plugin, where, error)
 
-    def _fail(self, plugin, where, message, details=""):
-        failure = Failure(plugin=plugin, where=where, message=message, details=details)
-        self.failures.append(failure)
-        log.warning("plugin %s, %s: %s", plugin, where, message)
-
-
-class _Guard:
-    """Turns anything that a plugin raises, SystemExit included, into a recorded failure."""
-
-    def __init__(self, manager, plugin, where):
-        self.manager, self.plugin, self.where = manager, plugin, where
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if error is None or isinstance(error, (KeyboardInterrupt, GeneratorExit, MemoryError)):
-            return False
-        self.manager.record_failure(self.plugin, self.where, error)
-        return True
+    def _fail(self, plugin, where, error):
+        failure = Failure(
+            plugin=plugin.name,
+            distribution=plugin.distribution,
+            where=where,
+            message=_in_short(error),
+            traceback="".join(traceback.format_exception(error)),
+        )
+        if failure not in self.failures:
+            self.failures.append(failure)
+            log.warning("plugin %s, %s: %s", plugin.name, where, failure.message)
 
 
-def _names(text):
-    return {name.strip() for name in text.split(",") if name.strip()}
+def _in_short(error):
+    # Unlike str(error), this also survives an exception whose own text cannot be made.
+    text = str(traceback.TracebackException.from_exception(error))
+    return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
 @cache
