@@ -17,11 +17,13 @@ from astroclip_astro.adapters.image import image_records
 from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.adapters.spectrum import spectrum_records
 from astroclip_astro.errors import InputError
-from astroclip_astro.surveys.files import get_survey, identify, read
+from astroclip_astro.surveys.files import claims, get_survey, identify, read
 
 __all__ = ["is_single", "records"]
 
 _SPECTRA = (Spectrum, SpectrumCollection, SpectrumList)
+# A bare array has no unit and no bands: it is passed on to be refused with the reason.
+_IMAGES = (fits.HDUList, NDData, np.ndarray)
 _TABLE_COLUMNS = ("spectrum", "image", "cutout", "path", "filename", "file")
 
 
@@ -43,7 +45,7 @@ def is_single(obj):
         return obj.flux.ndim == 1
     if isinstance(obj, SkyCoord):
         return obj.isscalar
-    return isinstance(obj, (str, os.PathLike, fits.HDUList, NDData))
+    return isinstance(obj, (str, os.PathLike, *_IMAGES))
 
 
 def records(obj, *, preprocessing, survey=None, object_id=""):
@@ -89,9 +91,11 @@ def _records(obj, preprocessing, survey, object_id):
             survey_name=survey or "",
             object_id=object_id,
         )
-    elif isinstance(obj, (fits.HDUList, NDData)):
+    elif isinstance(obj, _IMAGES):
         if "image" not in preprocessing:
             raise InputError("this model takes no images", object_id=object_id)
+        if survey is None and isinstance(obj, fits.HDUList):
+            survey = next(iter(claims(Path(obj.filename() or object_id), obj)), None)
         yield from image_records(
             obj,
             preprocessing=preprocessing["image"],

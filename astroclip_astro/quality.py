@@ -38,11 +38,11 @@ class Quality(IntFlag):
     NOT_EMBEDDED = 1 << 7
     #: Median signal-to-noise ratio per pixel below 1.
     LOW_SNR = 1 << 8
-    #: No uncertainty was given: every finite, unmasked pixel weighs the same and snr is NaN.
+    #: No uncertainty was given, and for images none could be measured either: snr is NaN.
     NO_UNCERTAINTY = 1 << 9
     #: The survey's own targeting or classification says that this is no galaxy (sky, star, quasar).
     NOT_A_GALAXY = 1 << 10
-    #: Resampled from a pixel scale or resolution coarser than the model's by more than 1.5 times.
+    #: Resampled from a pixel scale or resolution coarser than the model's by more than 2 times.
     UNDERSAMPLED = 1 << 11
     #: The survey's own pipeline warned about this object (e.g. ZWARNING, FIBERSTATUS).
     SURVEY_WARNING = 1 << 12

@@ -23,7 +23,7 @@ __all__ = ["ImagePreprocessing", "encoder_input", "image_batch", "image_records"
 _CENTRE = 12
 
 #: Images with larger pixels, in units of the model's, say so in their quality.
-_UNDERSAMPLED = 1.5
+_UNDERSAMPLED = 2.0
 
 #: Images with larger pixels, in units of the model's, are refused: fewer than 30 of them on a side
 #: would have to make up the whole cutout, and the galaxy two or three.

@@ -324,7 +324,7 @@ def spectrum_batch(records, preprocessing, device="cpu"):
     ``coverage`` is the fraction of the grid that good pixels filled. ``snr`` is the median of
     flux sqrt(ivar) over those pixels, on the model's grid; NaN without uncertainty. Bits set
     here: PARTIAL_COVERAGE (coverage below 0.95), MOSTLY_MASKED (less than half good where the
-    native grid reaches), UNDERSAMPLED (the median native pixel wider than 1.5 of the model's),
+    native grid reaches), UNDERSAMPLED (the median native pixel wider than 2 of the model's),
     LOW_SNR (snr below 1), NO_DATA.
 
     Examples
@@ -389,7 +389,7 @@ def spectrum_batch(records, preprocessing, device="cpu"):
 def _undersampled(edges, preprocessing):
     low, high = preprocessing.edges[[0, -1]]
     widths = np.diff(edges)[(edges[1:] > low) & (edges[:-1] < high)]
-    return widths.size > 0 and np.median(widths) > 1.5 * preprocessing.wavelength_step
+    return widths.size > 0 and np.median(widths) > 2 * preprocessing.wavelength_step
 
 
 def _filled(flux, good):

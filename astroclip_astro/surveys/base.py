@@ -33,6 +33,9 @@ class Survey:
     ``object_id`` (str), ``ra`` and ``dec`` (deg), ``redshift``, ``quality``
     (`astroclip_astro.quality.Quality` bits known from the file), ``bands`` (overrides the
     attribute).
+
+    A survey may also have ``convert(obj, *, object_id="")``, which yields the same for an object in
+    memory: `image_records` calls it for an open `HDUList`, whose layout only the survey knows.
     """
 
     modality: str

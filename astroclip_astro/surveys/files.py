@@ -5,11 +5,13 @@ from pathlib import Path
 
 from astropy.io import fits
 
+from astroclip_astro.adapters.planes import REFUSED_RGB
 from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.plugins.manager import get_manager
 
-__all__ = ["get_survey", "identify", "read"]
+__all__ = ["claims", "get_survey", "identify", "read"]
 
+_PICTURES = (".jpg", ".jpeg", ".png")
 _FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fit.gz")
 
 
@@ -40,6 +42,32 @@ def get_survey(name):
     return get_manager().load("survey", name)()
 
 
+def claims(path, hdulist):
+    """Find the surveys that take a file for their own.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    hdulist : astropy.io.fits.HDUList or None
+        The open file if it is FITS.
+
+    Returns
+    -------
+    list of str
+        Registered names. A survey whose `identify` fails is left out and recorded as broken.
+    """
+    manager = get_manager()
+    found = []
+    for name in manager.entries("survey"):
+        try:
+            if get_survey(name).identify(path, hdulist):
+                found.append(name)
+        except Exception as error:  # a broken plugin must not take the others down
+            manager.record_failure(manager.owner("survey", name), f"survey {name}", error)
+    return found
+
+
 def identify(path):
     """Find the survey whose file this is.
 
@@ -61,7 +89,6 @@ def identify(path):
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file", object_id=str(path))
-    manager = get_manager()
     with contextlib.ExitStack() as stack:
         hdulist = None
         if path.name.lower().endswith(_FITS_SUFFIXES):
@@ -71,21 +98,18 @@ def identify(path):
                 raise InputError(
                     f"not a readable FITS file: {error}", object_id=str(path)
                 ) from error
-        claims = []
-        for name in manager.entries("survey"):
-            try:
-                if get_survey(name).identify(path, hdulist):
-                    claims.append(name)
-            except Exception as error:  # a broken plugin must not take the others down
-                manager.record_failure("survey", name, error)
-    if len(claims) != 1:
-        found = f"claimed by {' and '.join(claims)}" if claims else "no registered survey knows it"
-        raise InputError(
-            f"{found}; pass survey= with one of {', '.join(manager.entries('survey'))}, or read it "
-            "yourself and pass the Spectrum or NDData object",
-            object_id=str(path),
-        )
-    return claims[0]
+        found = claims(path, hdulist)
+    if len(found) == 1:
+        return found[0]
+    if path.suffix.lower() in _PICTURES and not found:
+        raise InputError(REFUSED_RGB, object_id=str(path))
+    who = f"claimed by {' and '.join(found)}" if found else "no registered survey knows it"
+    raise InputError(
+        f"{who}; "
+        f"pass survey= with one of {', '.join(get_manager().entries('survey'))}, or read it "
+        "yourself and pass the Spectrum or NDData object",
+        object_id=str(path),
+    )
 
 
 def read(path, survey=None):

@@ -179,7 +179,7 @@ class TestQuality:
         [
             (0.06, Quality.GOOD),
             (0.38, Quality.GOOD),
-            (0.40, Quality.UNDERSAMPLED | Quality.OUT_OF_TRAINING_RANGE),
+            (0.53, Quality.UNDERSAMPLED | Quality.OUT_OF_TRAINING_RANGE),
             (1.30, Quality.UNDERSAMPLED | Quality.OUT_OF_TRAINING_RANGE),
         ],
     )
