@@ -64,10 +64,11 @@ def find_plugins(environ):
     found = []
     for point in points:
         wanted = only is None or point.name in only
+        distribution, version = _origin(point)
         plugin = Plugin(
             name=point.name,
-            distribution=getattr(point.dist, "name", None) or "",
-            version=getattr(point.dist, "version", None) or "",
+            distribution=distribution,
+            version=version,
             module=point.value,
             status="loaded" if wanted and point.name not in (blocked or ()) else "blocked",
         )
@@ -105,6 +106,14 @@ def misnamed_hooks(plugin, module, manager):
                 yield attribute, "it is not marked with @hookimpl, so it is not called"
             else:
                 yield attribute, f"there is no hook {name}, nor is it marked with @hookimpl; {hint}"
+
+
+def _origin(point):
+    """Name and version of an entry point's distribution; empty where its metadata is lost."""
+    try:
+        return point.dist.name or "", point.dist.version or ""
+    except Exception:
+        return "", ""
 
 
 def _is_of(function, plugin):
