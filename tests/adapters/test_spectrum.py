@@ -533,7 +533,7 @@ def test_low_signal_to_noise():
 
 
 def test_coarse_spectra_are_undersampled():
-    coarse = spectrum(5000 + 4.0 * np.arange(250), np.ones(250))
+    coarse = spectrum(5000 + 4.5 * np.arange(250), np.ones(250))
     assert Quality.UNDERSAMPLED in Quality(int(batch(coarse).quality[0]))
 
 
