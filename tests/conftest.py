@@ -15,3 +15,33 @@ def shared_dir():
     if not (path / "golden").is_dir():
         pytest.skip("needs the reference data folder ../shared")
     return path
+
+
+@pytest.fixture(scope="session")
+def make_toy():
+    """Function that builds the same small untrained AstroCLIP every time."""
+    import torch
+
+    from astroclip_astro.models import AstroCLIP
+
+    def make():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = AstroCLIP(
+                spectrum={
+                    "input_dim": 402,
+                    "slice_section_length": 400,
+                    "slice_overlap": 0,
+                    "embed_dim": 32,
+                    "num_layers": 1,
+                    "num_heads": 2,
+                },
+                image={"embed_dim": 32, "depth": 1, "num_heads": 2, "block_chunks": 1},
+                embed_dim=16,
+                spectrum_heads=2,
+                image_heads=2,
+            )
+        model.name = "toy"
+        return model.eval()
+
+    return make

@@ -14,7 +14,7 @@ from specutils import Spectrum, SpectrumCollection, SpectrumList
 
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError, PluginError
-from astroclip_astro.models import AstroCLIP, SpecFormer
+from astroclip_astro.models import SpecFormer
 from astroclip_astro.quality import Quality
 
 FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
@@ -22,25 +22,8 @@ WAVELENGTH = np.linspace(3600, 9824, 7781) * u.AA
 
 
 @pytest.fixture(scope="module")
-def model():
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = AstroCLIP(
-            spectrum={
-                "input_dim": 402,
-                "slice_section_length": 400,
-                "slice_overlap": 0,
-                "embed_dim": 16,
-                "num_layers": 1,
-                "num_heads": 2,
-            },
-            image={"embed_dim": 16, "depth": 1, "num_heads": 2, "block_chunks": 1},
-            embed_dim=8,
-            spectrum_heads=2,
-            image_heads=2,
-        )
-    model.name = "toy"
-    return model.eval()
+def model(make_toy):
+    return make_toy()
 
 
 def spectrum(seed, object_id=None, **meta):
@@ -94,7 +77,7 @@ def test_collections_have_two_dimensions_even_of_one(model, make):
 def test_rows_of_one_spectrum_are_objects(model):
     flux = np.random.default_rng(0).normal(5, 1, (3, WAVELENGTH.size))
     together = aa.embed(rows(flux), model=model)
-    assert together.shape == (3, 8)
+    assert together.shape == (3, 16)
     apart = [aa.embed(rows(f), model=model).values for f in flux]
     np.testing.assert_allclose(together, apart, atol=1e-5)
     collection = SpectrumCollection(
@@ -228,7 +211,7 @@ def test_a_model_of_one_modality_refuses_the_other():
 
 
 def test_an_empty_collection_gives_no_rows(model):
-    assert aa.embed([], model=model).shape == (0, 8)
+    assert aa.embed([], model=model).shape == (0, 16)
 
 
 @pytest.mark.parametrize("obj", [3, None, {"flux": 1}, b"spec.fits"])

@@ -46,7 +46,7 @@ class _Group(click.Group):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except AstroclipError as error:
+        except (AstroclipError, OSError) as error:
             if ctx.params["debug"]:
                 raise
             click.echo(f"astroclip: {' '.join(str(error).split())}", err=True)

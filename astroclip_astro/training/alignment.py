@@ -9,6 +9,7 @@ together with the heads, and two noise realisations of one spectrum are pulled t
 
 import json
 import logging
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ def _learning_rate(step, config):
     if step < config.warmup:
         return (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.5 * (1 + np.cos(np.pi * progress))
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _save(path, state):
@@ -236,7 +237,7 @@ def align(model, pairs, out, config=None, *, checkpoint_minutes=3.0, progress=No
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(config.seed)
-    log_scale = torch.nn.Parameter(torch.tensor(float(np.log(model.logit_scale))))
+    log_scale = torch.nn.Parameter(torch.tensor(math.log(model.logit_scale)))
     weights = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(

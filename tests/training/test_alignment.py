@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from astroclip_astro.models import AstroCLIP
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.alignment import AlignmentConfig, MockPairs, align, held_out
 
@@ -15,28 +14,9 @@ CONFIG = AlignmentConfig(
 )
 
 
-def toy():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return AstroCLIP(
-            spectrum={
-                "input_dim": 402,
-                "slice_section_length": 400,
-                "slice_overlap": 0,
-                "embed_dim": 32,
-                "num_layers": 1,
-                "num_heads": 2,
-            },
-            image={"embed_dim": 32, "depth": 1, "num_heads": 2, "block_chunks": 1},
-            embed_dim=16,
-            spectrum_heads=2,
-            image_heads=2,
-        )
-
-
 @pytest.fixture(scope="module")
-def pairs():
-    model = toy()
+def pairs(make_toy):
+    model = make_toy()
     return MockPairs(
         MockSurvey.bundled(), model.preprocessing["spectrum"], model.preprocessing["image"]
     )
@@ -54,9 +34,9 @@ def test_held_out_mocks_are_never_in_the_training_pairs(pairs):
     assert np.abs(seen[:, None] / unseen - 1).min() > 1e-3
 
 
-def test_alignment_learns_and_leaves_eval_mode(pairs, tmp_path):
+def test_alignment_learns_and_leaves_eval_mode(pairs, make_toy, tmp_path):
     state = torch.get_rng_state()
-    model = align(toy(), pairs, tmp_path, CONFIG, progress=False)
+    model = align(make_toy(), pairs, tmp_path, CONFIG, progress=False)
     assert torch.equal(torch.get_rng_state(), state)
     loss = losses(tmp_path)
     assert len(loss) == CONFIG.steps
@@ -65,8 +45,8 @@ def test_alignment_learns_and_leaves_eval_mode(pairs, tmp_path):
     assert model.training_range["spectrum"][0] < model.training_range["spectrum"][1]
 
 
-def test_an_interrupted_run_resumes_to_the_same_model(pairs, tmp_path, monkeypatch):
-    whole = align(toy(), pairs, tmp_path / "whole", CONFIG, progress=False)
+def test_an_interrupted_run_resumes_to_the_same_model(pairs, make_toy, tmp_path, monkeypatch):
+    whole = align(make_toy(), pairs, tmp_path / "whole", CONFIG, progress=False)
     stop_at = {"step": 5}
     spectra = MockPairs.spectra
 
@@ -78,16 +58,16 @@ def test_an_interrupted_run_resumes_to_the_same_model(pairs, tmp_path, monkeypat
 
     monkeypatch.setattr(MockPairs, "spectra", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        align(toy(), pairs, tmp_path / "cut", CONFIG, checkpoint_minutes=0, progress=False)
+        align(make_toy(), pairs, tmp_path / "cut", CONFIG, checkpoint_minutes=0, progress=False)
     monkeypatch.undo()
-    resumed = align(toy(), pairs, tmp_path / "cut", CONFIG, progress=False)
+    resumed = align(make_toy(), pairs, tmp_path / "cut", CONFIG, progress=False)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
     assert losses(tmp_path / "cut") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
 
 
-def test_a_nan_loss_stops_and_names_the_objects(pairs, tmp_path):
-    model = toy()
+def test_a_nan_loss_stops_and_names_the_objects(pairs, make_toy, tmp_path):
+    model = make_toy()
     with torch.no_grad():
         model.spectrum_encoder.mlp.decoder.bias[0] = torch.nan
     with pytest.raises(FloatingPointError, match="at step 0, objects"):
