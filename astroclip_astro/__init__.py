@@ -22,6 +22,7 @@ __all__ = [
     "Quality",
     "__version__",
     "embed",
+    "errors",
     "list_models",
     "list_surveys",
     "load_model",
@@ -34,6 +35,8 @@ def __getattr__(name):
         from importlib.metadata import version
 
         value = version("astroclip_astro")
+    elif name == "errors":
+        value = import_module("astroclip_astro.errors")
     elif name in _NAMES:
         value = getattr(import_module(_NAMES[name]), name)
     else:
