@@ -12,7 +12,12 @@ _PUBLISHED = "astroclip_astro.weights.registry:published"
 
 @hookimpl
 def register_surveys():
-    """Yield the built-in surveys."""
+    """Register the built-in surveys.
+
+    Yields
+    ------
+    SurveyEntry
+    """
     yield SurveyEntry(
         name="desi",
         summary="DESI coadd and spectra files",
@@ -49,7 +54,12 @@ def register_surveys():
 
 @hookimpl
 def register_modalities():
-    """Yield the built-in modalities."""
+    """Register the built-in modalities.
+
+    Yields
+    ------
+    ModalityEntry
+    """
     yield ModalityEntry(
         name="spectrum",
         summary="specutils spectra on a wavelength grid",
@@ -64,7 +74,12 @@ def register_modalities():
 
 @hookimpl
 def register_models():
-    """Yield the bundled model and the published ones."""
+    """Register the bundled model and the published ones.
+
+    Yields
+    ------
+    ModelEntry
+    """
     yield ModelEntry(
         name="astroclip-mini",
         summary="compact AstroCLIP trained on simulated galaxies; bundled, works offline",

@@ -104,7 +104,13 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyEntry(Entry):
-    """A survey; its factory is a subclass of `astroclip_astro.surveys.Survey`."""
+    """A survey; its factory is a subclass of `astroclip_astro.surveys.Survey`.
+
+    Parameters
+    ----------
+    modality : str
+        Registered name of the modality that its files hold.
+    """
 
     kind: ClassVar[str] = "survey"
     modality: str
@@ -112,14 +118,28 @@ class SurveyEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityEntry(Entry):
-    """A modality: how Astropy objects of one kind become batches of tensors."""
+    """A modality; its factory turns Astropy objects into records, which become batches."""
 
     kind: ClassVar[str] = "modality"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry(Entry):
-    """A model with weights. The factory is called as ``factory(entry, revision=…, progress=…)``."""
+    """A model with weights; its factory is called as ``factory(entry, revision=…)``.
+
+    Parameters
+    ----------
+    modalities : tuple of str
+        Registered names of the modalities that it embeds.
+    embed_dim : int
+        Length of its vectors.
+    parameters : int
+        How many parameters it has.
+    bundled : bool
+        Whether its weights are installed with the plugin, so that it works offline at once.
+    options : dict
+        What the factory needs to know to find the weights.
+    """
 
     kind: ClassVar[str] = "model"
     modalities: tuple[str, ...]
@@ -138,7 +158,13 @@ class TaskEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry(Entry):
-    """An archive client that returns spectra or images for coordinates."""
+    """An archive client that returns spectra or images for coordinates.
+
+    Parameters
+    ----------
+    modality : str
+        Registered name of the modality that it returns.
+    """
 
     kind: ClassVar[str] = "source"
     modality: str
