@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from astroclip_astro.errors import AstroclipError
+from astroclip_astro.plugins import get_manager
 
 __all__ = ["main"]
 
@@ -21,27 +22,16 @@ _COMMANDS = {
 
 
 class _Group(click.Group):
-    """Imports built-in commands on demand, and lets plugins add theirs."""
-
-    _plugins_asked = False
+    """Imports built-in commands, and asks plugins for theirs, only when needed."""
 
     def list_commands(self, ctx):
-        self._ask_plugins()
-        return sorted({*_COMMANDS, *self.commands})
+        return sorted({*_COMMANDS, *get_manager().commands(_COMMANDS)})
 
     def get_command(self, ctx, name):
         if name in _COMMANDS:
             module, _, attribute = _COMMANDS[name].partition(":")
             return getattr(import_module(module), attribute)
-        self._ask_plugins()
-        return super().get_command(ctx, name)
-
-    def _ask_plugins(self):
-        if not self._plugins_asked:
-            from astroclip_astro.plugins import get_manager
-
-            self._plugins_asked = True
-            get_manager().add_commands(self)
+        return get_manager().commands(_COMMANDS).get(name)
 
     def invoke(self, ctx):
         try:
@@ -53,7 +43,7 @@ class _Group(click.Group):
             ctx.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("astroclip", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="astroclip_astro")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is being done.")
 @click.option("-q", "--quiet", is_flag=True, help="Say errors only.")

@@ -160,7 +160,8 @@ class HookSpecs:
         Parameters
         ----------
         cli : click.Group
-            The group behind ``astroclip``.
+            A group to add them to. It starts empty; what is in it afterwards becomes commands of
+            ``astroclip``.
 
         Examples
         --------

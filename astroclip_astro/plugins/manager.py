@@ -95,6 +95,7 @@ class Manager:
         self.found = []
         self._entries = {cls.kind: {} for cls in _ENTRIES.values()}
         self._owners = {}
+        self._commands = None
         self._pluggy = pluggy.PluginManager(GROUP)
         self._pluggy.add_hookspecs(HookSpecs)
         self._load_builtin()
@@ -210,30 +211,38 @@ class Manager:
                 f"{_in_short(error)}. Reinstall or update {owner.distribution or 'the plugin'}."
             ) from error
 
-    def add_commands(self, cli):
-        """Let every plugin add its commands to the command line.
+    def commands(self, builtin):
+        """Ask plugins for their commands, once.
 
         Parameters
         ----------
-        cli : click.Group
-            The group behind ``astroclip``. A plugin is handed an empty group in its place, and
-            each of its commands is added here if the name is free.
+        builtin : collection of str
+            Names of the built-in commands, which no plugin can take.
+
+        Returns
+        -------
+        dict of click.Command
+            By name.
         """
         import click
 
-        for plugin in self._loaded():
-            added = click.Group()
-            for function in self._implementations(plugin, "register_commands"):
-                with self._guard(plugin, "register_commands"):
-                    function(added)
-            for name, command in added.commands.items():
-                with self._guard(plugin, "register_commands"):
-                    if not isinstance(command, click.Command):
-                        raise TypeError(f"{name!r} is {command!r}, expected a click command")
-                    if cli.get_command(click.Context(cli), name) is not None:
-                        self._refuse(plugin, "command", name)
-                    cli.add_command(command, name)
-                    self._owners["command", name] = plugin
+        if self._commands is None:
+            self._commands = {}
+            for plugin in self._loaded():
+                # Each plugin gets a group of its own, so that it cannot touch others' commands.
+                group = click.Group()
+                for function in self._implementations(plugin, "register_commands"):
+                    with self._guard(plugin, "register_commands"):
+                        function(group)
+                for name, command in group.commands.items():
+                    with self._guard(plugin, "register_commands"):
+                        if not isinstance(command, click.Command):
+                            raise TypeError(f"{name!r} is {command!r}, expected a click command")
+                        if name in builtin or name in self._commands:
+                            self._refuse(plugin, "command", name)
+                        self._commands[name] = command
+                        self._owners["command", name] = plugin
+        return dict(self._commands)
 
     def record_failure(self, kind, name, error):
         """Keep a failure of a registered entry, and log it.

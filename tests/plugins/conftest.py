@@ -23,6 +23,7 @@ def install(tmp_path, monkeypatch):
         lines = [f"{point} = {value}" for point, value in points.items()]
         (metadata / "entry_points.txt").write_text("\n".join(["[astroclip_astro]", *lines]))
         for file, source in modules.items():
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).write_text(textwrap.dedent(source))
         return site
 
