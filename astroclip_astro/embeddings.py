@@ -1,108 +1,26 @@
-"""Embeddings as xarray: the schema, the ``.astroclip`` accessor, and files of them."""
-
-import json
-import os
-import shutil
-from pathlib import Path
+"""Embeddings as xarray: their ``.astroclip`` accessor, putting them together, opening files."""
 
 import numpy as np
 import xarray as xr
 from astropy import units as u
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
+from astroclip_astro.embedding_files import check_output, read_table, write_rows
+from astroclip_astro.embedding_schema import COLUMNS, PROVENANCE, from_table, make_embeddings
 from astroclip_astro.errors import InputError, ProvenanceError
 from astroclip_astro.quality import Quality
 
-__all__ = ["EmbeddingAccessor", "check_output", "from_table", "make_embeddings", "open_embeddings"]
+__all__ = [
+    "EmbeddingAccessor",
+    "check_output",
+    "concat",
+    "from_table",
+    "make_embeddings",
+    "open_embeddings",
+]
 
-# Coordinates of the objects: type, unit, description, UCD (https://www.ivoa.net/documents/UCD1+).
-_COLUMNS = {
-    "object_id": (str, None, "identifier", "meta.id;meta.main"),
-    "ra": (np.float64, "deg", "ICRS right ascension", "pos.eq.ra;meta.main"),
-    "dec": (np.float64, "deg", "ICRS declination", "pos.eq.dec;meta.main"),
-    "modality": (str, None, "what was embedded: spectrum or image", "meta.code"),
-    "survey": (str, None, "registered survey, empty if none was named", "meta.id"),
-    "redshift": (np.float64, None, "redshift as the input states it", "src.redshift"),
-    "coverage": (np.float64, None, "fraction of the model's input filled by real data", ""),
-    "snr": (np.float64, None, "median signal-to-noise ratio per pixel", "stat.snr"),
-    "quality": (np.int64, None, "bits of astroclip_astro.Quality; 0 is clean", "meta.code.qual"),
-}
-
-#: Attributes that have to agree for vectors to be comparable.
-PROVENANCE = ("model", "weights_sha256", "preprocessing")
-
-_SUFFIXES = (".parquet", ".nc", ".zarr", ".fits", ".vot")
-# Where a file keeps dims and attributes, as JSON; short enough for a FITS keyword.
-_KEY = "embed"
-
-
-def make_embeddings(vectors, columns, attrs):
-    """Put vectors and what is known of their objects into one array.
-
-    Parameters
-    ----------
-    vectors : array_like
-        Shape (object, feature), converted to float32. Rows of NaN have to have
-        ``Quality.NOT_EMBEDDED`` set.
-    columns : dict of array_like
-        Coordinates, one value per object: ``object_id``, ``ra``, ``dec`` (deg), ``modality``,
-        ``survey``, ``redshift``, ``coverage``, ``snr``, ``quality``.
-    attrs : dict of str
-        Provenance: ``model``, ``weights_sha256``, ``preprocessing``, ``versions``, ``date``.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims ("object", "feature"), float32.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, unknown or of another length, an attribute is no text, or a row
-        is not finite without saying so (or says so without being).
-
-    Examples
-    --------
-    >>> from astroclip_astro.embeddings import make_embeddings
-    >>> one = make_embeddings(
-    ...     [[0.6, 0.8]],
-    ...     {"object_id": ["a"], "ra": [150.0], "dec": [2.0], "modality": ["image"],
-    ...      "survey": [""], "redshift": [0.1], "coverage": [1.0], "snr": [9.0], "quality": [0]},
-    ...     {"model": "toy", "weights_sha256": "", "preprocessing": ""})
-    >>> one.dims, one.shape, one.ra.attrs["units"]
-    (('object', 'feature'), (1, 2), 'deg')
-    """
-    vectors = np.asarray(vectors, np.float32)
-    if vectors.ndim != 2:
-        raise ValueError(f"vectors of shape {vectors.shape}: expected (object, feature)")
-    if columns.keys() != _COLUMNS.keys():
-        odd = sorted(columns.keys() ^ _COLUMNS.keys())
-        raise ValueError(f"columns that are missing or unknown: {', '.join(map(str, odd))}")
-    odd = [name for name, value in attrs.items() if not isinstance(value, str)]
-    if odd:
-        raise ValueError(f"attributes that are no text: {', '.join(odd)}")
-    coordinates = {}
-    for name, (kind, unit, description, _) in _COLUMNS.items():
-        values = np.asarray(columns[name]).astype(kind)
-        if values.shape != (len(vectors),):
-            raise ValueError(f"{name} has shape {values.shape}, expected ({len(vectors)},)")
-        about = {"long_name": description} | ({"units": unit} if unit else {})
-        if name == "quality":
-            flags = list(Quality)
-            about["flag_masks"] = np.array([int(flag) for flag in flags])
-            about["flag_meanings"] = " ".join(flag.name for flag in flags)
-        coordinates[name] = ("object", values, about)
-    finite = np.isfinite(vectors).all(1)
-    embedded = (coordinates["quality"][1] & Quality.NOT_EMBEDDED) == 0
-    if (finite != embedded).any():
-        row = int(np.flatnonzero(finite != embedded)[0])
-        raise ValueError(
-            f"{coordinates['object_id'][1][row] or f'row {row}'}: its vector is "
-            f"{'' if finite[row] else 'not '}finite, but its quality says otherwise"
-        )
-    return xr.DataArray(
-        vectors, dims=("object", "feature"), coords=coordinates, attrs=attrs, name="embedding"
-    )
+# Rows compared at a time: bounds the memory of a search to this many times the objects searched.
+_QUERIES = 256
 
 
 @xr.register_dataarray_accessor("astroclip")
@@ -116,39 +34,56 @@ class EmbeddingAccessor:
 
     Examples
     --------
-    >>> import astroclip_astro as aa
-    >>> from astroclip_astro.simulate import MockSurvey
-    >>> survey = MockSurvey.bundled()
-    >>> vectors = aa.embed([survey.spectrum(0), survey.cutout(0)])
-    >>> vectors.astroclip.valid.values
-    array([ True,  True])
-    >>> vectors.astroclip.to_table().colnames[:3]
-    ['object_id', 'ra', 'dec']
+    >>> import numpy as np
+    >>> from astroclip_astro.embeddings import make_embeddings
+    >>> vectors = make_embeddings(
+    ...     [[3, 4], [4, 3], [np.nan, np.nan]],
+    ...     {"object_id": ["a", "b", "c"], "ra": [150.0, 151.0, 152.0], "dec": [2.0, 2.0, 2.0],
+    ...      "modality": ["image"] * 3, "survey": [""] * 3, "coverage": [1.0, 0.9, 0.0],
+    ...      "snr": [9.0, 8.0, np.nan], "quality": [0, 1, 192]},
+    ...     {"model": "toy", "weights_sha256": "", "preprocessing": ""})
+    >>> vectors.astroclip.flags
+    [[], ['PARTIAL_COVERAGE'], ['NO_DATA', 'NOT_EMBEDDED']]
+    >>> good = vectors[vectors.astroclip.valid.values]
+    >>> good.astroclip.similarity().values
+    array([[1.  , 0.96],
+           [0.96, 1.  ]], dtype=float32)
+    >>> print(vectors.astroclip.neighbors(good[1], k=2)["rank", "object_id", "similarity"])
+    rank object_id similarity
+    ---- --------- ----------
+       1         b        1.0
+       2         a       0.96
+    >>> good.astroclip.normalized().values[0]
+    array([0.6, 0.8], dtype=float32)
+    >>> vectors.astroclip.to_table()["ra"].unit
+    Unit("deg")
     """
 
     def __init__(self, array):
         self._array = array
 
     def _rows(self):
-        """Two-dimensional, whatever the caller has."""
+        """Dims ("object", "feature"), whatever the caller has."""
         array = self._array
-        if "feature" not in array.dims or any(name not in array.coords for name in _COLUMNS):
+        if set(array.dims) not in ({"feature"}, {"object", "feature"}) or any(
+            name not in array.coords for name in COLUMNS
+        ):
             raise InputError(
                 f"an array with dims {array.dims} is no embedding: expected what embed() returns, "
                 "with dims ('object', 'feature') or ('feature',) and its coordinates"
             )
         if "object" in array.dims:
-            return array
+            return array.transpose("object", "feature")
         values = {
             name: ("object", [array.coords[name].values[()]], array.coords[name].attrs)
-            for name in _COLUMNS
+            for name in COLUMNS
         }
         return array.expand_dims("object").assign_coords(values)
 
     @property
     def provenance(self):
         """What made the vectors: model, weights_sha256 and preprocessing (dict of str)."""
-        return {name: self._array.attrs.get(name, "") for name in PROVENANCE}
+        return {name: self._array.attrs[name] for name in PROVENANCE if name in self._array.attrs}
 
     @property
     def valid(self):
@@ -173,15 +108,47 @@ class EmbeddingAccessor:
         Raises
         ------
         ProvenanceError
-            If they cannot be compared; the message names both.
+            If they cannot be compared; the message names both. Also if one of them does not say
+            what made it.
         """
         mine, others = self.provenance, other.astroclip.provenance
-        differing = [name for name in PROVENANCE if mine[name] != others[name]]
+        missing = [name for name in PROVENANCE if not (name in mine and name in others)]
+        if missing:
+            raise ProvenanceError(
+                f"embeddings without {', '.join(missing)}: an operation dropped their attributes. "
+                "Keep them (xarray.set_options(keep_attrs=True)), or copy them from the original"
+            )
+        mine["features"] = str(self._array.sizes["feature"])
+        others["features"] = str(other.sizes["feature"])
+        differing = [name for name in mine if mine[name] != others[name]]
         if differing:
             pairs = "; ".join(f"{name} {mine[name]!r} and {others[name]!r}" for name in differing)
             raise ProvenanceError(
                 f"these embeddings are of different spaces: {pairs}. Embed both with one model"
             )
+
+    def normalized(self):
+        """Scale every vector to unit length.
+
+        Returns
+        -------
+        xarray.DataArray
+            The same with unit vectors, NaN where there is none, and the attribute ``normalization``
+            saying so.
+
+        Raises
+        ------
+        InputError
+            If a vector is zero, so that it has no direction.
+        """
+        rows = self._rows()
+        unit = _directions(rows.values)
+        lost = np.isnan(unit).any(1) & rows.astroclip.valid.values
+        if lost.any():
+            name = rows.coords["object_id"].values[lost][0] or f"row {np.flatnonzero(lost)[0]}"
+            raise InputError("a vector without direction cannot be normalised", object_id=name)
+        found = rows.copy(data=unit).assign_attrs(normalization="unit length")
+        return _with_dims(found, self._array.dims)
 
     def similarity(self, other=None):
         """Cosine similarity of every object with every other.
@@ -206,9 +173,8 @@ class EmbeddingAccessor:
             self.check_same_space(other)
         mine = self._rows()
         others = mine if other is None else other.astroclip._rows()
-        a, b = (_normalised(rows.values) for rows in (mine, others))
         return xr.DataArray(
-            a @ b.T,
+            _cosine(_directions(mine.values), _directions(others.values)),
             dims=("object", "other"),
             coords={
                 "object_id": ("object", mine.coords["object_id"].values),
@@ -216,6 +182,64 @@ class EmbeddingAccessor:
             },
             name="cosine",
         )
+
+    def neighbors(self, query, k=10):
+        """Find the objects here that are most similar to each object of a query, exactly.
+
+        Parameters
+        ----------
+        query : xarray.DataArray
+            One embedding or several. An object that is also here is its own first neighbour:
+            nothing is left out.
+        k : int
+            How many neighbours each object of the query gets.
+
+        Returns
+        -------
+        astropy.table.QTable
+            `k` rows per object of the query, the nearest first: ``query`` and ``object`` (positions
+            in the query and here), ``query_id``, ``rank`` (from 1), ``similarity`` (cosine), and of
+            the neighbour ``object_id``, ``ra``, ``dec``, ``modality``, ``survey``, ``redshift``.
+            Equally similar objects come in the order that they have here.
+
+        Raises
+        ------
+        ProvenanceError
+            If the query is of another model, weights or preprocessing.
+        InputError
+            If an object of the query has no vector, or there are fewer than `k` objects here that
+            have one.
+        """
+        self.check_same_space(query)
+        mine, asked = self._rows(), query.astroclip._rows()
+        here, wanted = _directions(mine.values), _directions(asked.values)
+        ids = asked.coords["object_id"].values
+        lost = np.flatnonzero(np.isnan(wanted).any(1))
+        if lost.size:
+            raise InputError(
+                "it has no vector to search with; select with .astroclip.valid",
+                object_id=ids[lost[0]] or f"query {lost[0]}",
+            )
+        most = int(np.isfinite(here).all(1).sum())
+        if not 1 <= k <= most:
+            raise InputError(f"k is {k}, expected 1 to {most}, the number of objects with a vector")
+        found, scores = np.empty((len(ids), k), np.int64), np.empty((len(ids), k), np.float32)
+        for start in range(0, len(ids), _QUERIES):
+            block = slice(start, start + _QUERIES)
+            cosine = _cosine(wanted[block], here)
+            found[block] = np.argsort(-cosine, axis=1, kind="stable")[:, :k]  # NaN comes last
+            scores[block] = np.take_along_axis(cosine, found[block], axis=1)
+        table = QTable(meta=dict(mine.attrs))
+        table["query"] = np.repeat(np.arange(len(ids)), k)
+        table["query_id"] = np.repeat(ids, k)
+        table["rank"] = np.tile(np.arange(1, k + 1), len(ids))
+        table["similarity"] = scores.ravel()
+        table["object"] = found.ravel()
+        for name in ("object_id", "ra", "dec", "modality", "survey", "redshift"):
+            unit = COLUMNS[name][1]
+            values = mine.coords[name].values[found.ravel()]
+            table[name] = values * u.Unit(unit) if unit else values
+        return table
 
     def to_table(self):
         """All of it as a table.
@@ -225,15 +249,28 @@ class EmbeddingAccessor:
         astropy.table.QTable
             One row per object: the coordinates with their units, and ``embedding``, float32 of
             shape (object, feature). The attributes are in ``meta``.
+
+        Raises
+        ------
+        InputError
+            If there are coordinates that embeddings do not have.
         """
         rows = self._rows()
+        odd = [str(name) for name in rows.coords if name not in COLUMNS]
+        if odd:
+            raise InputError(
+                f"coordinates that embeddings do not have: {', '.join(odd)}. Take them off with "
+                "drop_vars() and keep them in a table of their own"
+            )
         table = QTable(meta=dict(rows.attrs))
-        for name, (_, unit, description, _) in _COLUMNS.items():
+        for name, (_, unit, description, ucd) in COLUMNS.items():
             values = np.array(rows.coords[name].values)
             table[name] = values * u.Unit(unit) if unit else values
             table[name].info.description = description
+            table[name].info.meta = {"ucd": ucd}
         table["embedding"] = np.array(rows.values)
-        table["embedding"].info.description = "vector"
+        table["embedding"].info.description = "vector that the model gives the object"
+        table["embedding"].info.meta = {"ucd": "stat.value"}
         return table
 
     def save(self, path, *, overwrite=False):
@@ -243,79 +280,95 @@ class EmbeddingAccessor:
         ----------
         path : path-like
             The suffix decides the format: ``.parquet``, ``.nc`` (netCDF-4), ``.zarr``, ``.fits``,
-            or ``.vot`` (VOTable). `open_embeddings` reads each of them back.
+            ``.vot`` (VOTable), or ``.ecsv``. `open_embeddings` reads each of them back.
         overwrite : bool
             Replace what is there.
 
         Raises
         ------
         InputError
-            If the suffix is unknown or the folder does not exist.
+            If the suffix is unknown, the folder does not exist, there is a coordinate that
+            embeddings do not have, or text with control characters.
+        ValueError
+            If these are no longer what `make_embeddings` accepts, e.g. an attribute is no text.
         FileExistsError
             If there is something already and `overwrite` is not set.
         """
         path = check_output(path, overwrite=overwrite)
-        rows = self._rows()
-        kept = dict(rows.attrs) | {"dims": " ".join(self._array.dims)}
-        aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-        try:
-            _WRITERS[path.suffix](rows, kept, aside)
-            if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(aside, path)
-        finally:
-            if aside.is_dir():
-                shutil.rmtree(aside)
-            else:
-                aside.unlink(missing_ok=True)
+        # Nothing is written that open_embeddings would refuse.
+        write_rows(from_table(self.to_table()), self._array.dims, path)
 
 
-def _normalised(vectors):
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # A vector of zeros has no direction: its similarities are NaN, as those of a missing one.
-    return np.divide(vectors, norm, out=np.full_like(vectors, np.nan), where=norm > 0)
+def _directions(vectors):
+    """Unit vectors; NaN for what has no direction, be it missing or zero."""
+    # In float64, in which no square of a float32 overflows or vanishes.
+    norm = np.sqrt(np.einsum("of,of->o", vectors, vectors, dtype=np.float64))[:, None]
+    return np.divide(
+        vectors,
+        norm,
+        out=np.full(vectors.shape, np.nan, np.float32),
+        where=norm > 0,
+        casting="same_kind",
+    )
 
 
-def check_output(path, *, overwrite=False):
-    """Check that embeddings can be written to a path, before the work of making them.
+def _cosine(a, b):
+    # Rounding may lead beyond 1, which has no arc cosine.
+    return np.clip(a @ b.T, -1, 1)
+
+
+def _with_dims(rows, dims):
+    """Give rows the dims that an array had."""
+    return rows.transpose(*dims) if "object" in dims else rows.isel(object=0)
+
+
+def concat(parts):
+    """Put embeddings of one model together, one after the other.
 
     Parameters
     ----------
-    path : path-like
-        Where to write.
-    overwrite : bool
-        Whether it may exist.
+    parts : iterable of xarray.DataArray
+        Embeddings of several objects or of one.
 
     Returns
     -------
-    pathlib.Path
+    xarray.DataArray
+        Dims ("object", "feature"). Attributes that differ, such as the date, are joined by " | ".
 
     Raises
     ------
-    InputError
-        If the suffix is unknown, a package is missing for it, or the folder does not exist.
-    FileExistsError
-        If there is something already and `overwrite` is not set.
+    ProvenanceError
+        If they are of different models, weights or preprocessing, or some are normalised and some
+        are not.
+    ValueError
+        If there are none.
 
     Examples
     --------
-    >>> from astroclip_astro.embeddings import check_output
-    >>> check_output("vectors.parquet").suffix
-    '.parquet'
+    >>> from astroclip_astro.embeddings import concat, make_embeddings
+    >>> one = make_embeddings(
+    ...     [[0.6, 0.8]],
+    ...     {"object_id": ["a"], "ra": [150.0], "dec": [2.0], "modality": ["image"],
+    ...      "survey": [""], "coverage": [1.0], "snr": [9.0], "quality": [0]},
+    ...     {"model": "toy", "weights_sha256": "", "preprocessing": ""})
+    >>> concat([one, one[0]]).shape
+    (2, 2)
     """
-    path = Path(path)
-    if path.suffix not in _SUFFIXES:
-        raise InputError(
-            f"unknown suffix {path.suffix!r}: expected one of {', '.join(_SUFFIXES)}",
-            object_id=str(path),
-        )
-    if path.suffix == ".zarr":
-        _require_zarr()
-    if not path.parent.is_dir():
-        raise InputError("its folder does not exist", object_id=str(path))
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or allow to overwrite it")
-    return path
+    parts = list(parts)
+    if not parts:
+        raise ValueError("no embeddings to put together")
+    for part in parts[1:]:
+        parts[0].astroclip.check_same_space(part)
+        if parts[0].attrs.get("normalization") != part.attrs.get("normalization"):
+            raise ProvenanceError("some of these embeddings are normalised and some are not")
+    tables = [part.astroclip.to_table() for part in parts]
+    names = dict.fromkeys(name for table in tables for name in table.meta)
+    attrs = {
+        name: " | ".join(dict.fromkeys(t.meta[name] for t in tables if name in t.meta))
+        for name in names
+    }
+    columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0].colnames}
+    return make_embeddings(columns.pop("embedding"), columns, attrs)
 
 
 def open_embeddings(path):
@@ -335,180 +388,19 @@ def open_embeddings(path):
     ------
     InputError
         If it is missing, damaged, or holds something else.
+
+    Examples
+    --------
+    >>> from astroclip_astro import open_embeddings
+    >>> open_embeddings("missing.parquet")
+    Traceback (most recent call last):
+        ...
+    astroclip_astro.errors.InputError: missing.parquet: no such file
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError("no such file", object_id=str(path))
-    if path.suffix not in _SUFFIXES:
-        raise InputError(
-            f"unknown suffix {path.suffix!r}: expected one of {', '.join(_SUFFIXES)}",
-            object_id=str(path),
-        )
+    table, dims = read_table(path)
     try:
-        table = _READERS[path.suffix](path)
-        dims = table.meta.pop("dims")
-        embeddings = from_table(table)
-    except Exception as error:  # each format has its own ways to be damaged
+        return _with_dims(from_table(table), dims)
+    except ValueError as error:
         raise InputError(
-            f"no embeddings file, or a damaged one ({type(error).__name__}: {error})",
-            object_id=str(path),
+            f"no embeddings file, or a damaged one ({error})", object_id=str(path)
         ) from error
-    return embeddings if "object" in dims.split() else embeddings.isel(object=0)
-
-
-def from_table(table):
-    """Turn a table of `to_table` back into an array.
-
-    Parameters
-    ----------
-    table : astropy.table.Table
-        With the columns of `make_embeddings` and ``embedding``; coordinates in any angular unit.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims ("object", "feature").
-
-    Raises
-    ------
-    ValueError
-        If a column is missing.
-    """
-    missing = [name for name in (*_COLUMNS, "embedding") if name not in table.colnames]
-    if missing:
-        raise ValueError(f"columns that are missing: {', '.join(missing)}")
-    columns = {}
-    for name, (kind, unit, *_) in _COLUMNS.items():
-        column = table[name]
-        if unit and getattr(column, "unit", None) is not None:
-            column = u.Quantity(column).to_value(unit)
-        values = np.ma.getdata(column)
-        if kind is str and values.dtype.kind == "S":
-            values = np.char.decode(values, "utf-8")
-        columns[name] = values
-    vectors = np.ma.getdata(table["embedding"])
-    vectors = np.reshape(vectors, (len(table), -1)) if len(table) else vectors
-    return make_embeddings(vectors, columns, dict(table.meta))
-
-
-def _require_zarr():
-    try:
-        import zarr  # noqa: F401
-    except ImportError as error:
-        raise InputError("zarr is missing: pip install 'astroclip_astro[zarr]'") from error
-
-
-def _dataset(rows, kept):
-    """A copy with attributes that netCDF and zarr can hold."""
-    # Text as Python objects becomes variable-length strings, in any script.
-    text = {name: rows.coords[name].astype(object) for name, c in _COLUMNS.items() if c[0] is str}
-    return rows.assign_coords(text).assign_attrs({_KEY: json.dumps(kept)}).to_dataset()
-
-
-def _table_of_dataset(dataset):
-    array = dataset["embedding"].load()
-    table = Table(meta=json.loads(array.attrs[_KEY]))
-    for name in _COLUMNS:
-        # By way of objects, since numpy does not cast zarr's variable-length text to its own.
-        table[name] = array.coords[name].values.astype(object).astype(_COLUMNS[name][0])
-    table["embedding"] = array.values
-    return table
-
-
-def _write_netcdf(rows, kept, path):
-    _dataset(rows, kept).to_netcdf(path, engine="h5netcdf")
-
-
-def _read_netcdf(path):
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
-        return _table_of_dataset(dataset)
-
-
-def _write_zarr(rows, kept, path):
-    _dataset(rows, kept).to_zarr(path, mode="w", zarr_format=2, consolidated=True)
-
-
-def _read_zarr(path):
-    _require_zarr()
-    with xr.open_zarr(path, zarr_format=2, chunks=None) as dataset:
-        return _table_of_dataset(dataset)
-
-
-def _write_parquet(rows, kept, path):
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    columns = {name: rows.coords[name].values for name in _COLUMNS}
-    flat = pa.array(rows.values.reshape(-1), pa.float32())
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, rows.sizes["feature"])
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(kept)})
-    parquet.write_table(table, path)
-
-
-def _read_parquet(path):
-    from pyarrow import parquet
-
-    stored = parquet.read_table(path)
-    table = Table(meta=json.loads(stored.schema.metadata[_KEY.encode()]))
-    for name, (kind, *_) in _COLUMNS.items():
-        table[name] = np.asarray(stored[name].to_pylist(), kind)
-    vectors = stored["embedding"].combine_chunks()
-    width = vectors.type.list_size
-    table["embedding"] = vectors.values.to_numpy(zero_copy_only=False).reshape(-1, width)
-    return table
-
-
-def _write_fits(rows, kept, path):
-    table = rows.astroclip.to_table()
-    for name, (kind, *_) in _COLUMNS.items():
-        if kind is str:  # FITS has ASCII only; UTF-8 is its superset
-            encoded = np.char.encode(table[name], "utf-8")
-            table[name] = encoded.astype(f"S{max(1, encoded.dtype.itemsize)}")
-    table.meta = {_KEY: json.dumps(kept)}
-    table.write(path, format="fits")
-
-
-def _read_fits(path):
-    table = Table.read(path, format="fits", mask_invalid=False)
-    table.meta = json.loads(table.meta[_KEY.upper()])
-    return table
-
-
-def _write_votable(rows, kept, path):
-    from astropy.io.votable import from_table as votable_of
-    from astropy.io.votable.tree import Info
-
-    table = rows.astroclip.to_table()
-    table.meta = {}
-    votable = votable_of(Table(table))
-    for field in votable.get_first_table().fields:
-        if field.name in _COLUMNS:
-            field.ucd = _COLUMNS[field.name][3] or None
-    votable.infos.append(Info(name=_KEY, value=json.dumps(kept)))
-    votable.to_xml(str(path))
-
-
-def _read_votable(path):
-    from astropy.io.votable import parse
-
-    votable = parse(str(path))
-    table = votable.get_first_table().to_table(use_names_over_ids=True)
-    (kept,) = (info.value for info in votable.infos if info.name == _KEY)
-    table.meta = json.loads(kept)
-    return table
-
-
-_WRITERS = {
-    ".parquet": _write_parquet,
-    ".nc": _write_netcdf,
-    ".zarr": _write_zarr,
-    ".fits": _write_fits,
-    ".vot": _write_votable,
-}
-_READERS = {
-    ".parquet": _read_parquet,
-    ".nc": _read_netcdf,
-    ".zarr": _read_zarr,
-    ".fits": _read_fits,
-    ".vot": _read_votable,
-}
