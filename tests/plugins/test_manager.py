@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from importlib import resources
 from importlib.metadata import version
 
 import pytest
@@ -68,6 +69,19 @@ def test_every_builtin_entry_says_what_to_cite_and_under_which_licence():
         for entry in manager.entries(kind).values():
             assert "doi:10." in entry.citation
             assert entry.licence
+
+
+@pytest.mark.parametrize("name", ["astroclip", "astroclip-mini", "astrodino", "specformer"])
+def test_builtin_models_are_described_as_their_configurations_are(name):
+    from astroclip_astro.weights.layout import build
+
+    entry = get_manager().get("model", name)
+    text = resources.files("astroclip_astro.models").joinpath("configs", f"{name}.json").read_text()
+    described = json.loads(text)
+    model = build(described["model"], described["config"])
+    assert sum(p.numel() for p in model.parameters()) == entry.parameters
+    assert model.modalities == entry.modalities
+    assert {model.embed_dim(modality) for modality in model.modalities} == {entry.embed_dim}
 
 
 def test_two_good_plugins(install):
