@@ -1,6 +1,7 @@
 """Parity with arrays that the published implementation produced."""
 
 import json
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -200,9 +201,8 @@ def test_the_full_size_has_the_published_keys_and_shapes(golden):
     shapes = json.loads((golden / "full_state_dict_shapes.json").read_text())
 
     def ours(kind, name):
-        path = f"astroclip_astro/models/configs/{name}.json"
-        config = json.loads((golden.parents[1] / "main" / path).read_text())["config"]
-        model = build(kind, config)
+        file = resources.files("astroclip_astro.models") / "configs" / f"{name}.json"
+        model = build(kind, json.loads(file.read_text())["config"])
         assert not list(model.buffers())
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         return {k: list(v.shape) for k, v in model.state_dict().items()}
