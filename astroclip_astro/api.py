@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from astropy.table import Table
@@ -107,7 +107,7 @@ def embed(
     stream = records(obj, preprocessing=model.preprocessing, survey=survey)
     if single:
         # A file can hold one object or many; only the first two need to be seen to know.
-        head = [record for record, _ in zip(stream, range(2), strict=False)]
+        head = list(islice(stream, 2))
         single = len(head) == 1
         stream = chain(head, stream)
     raising = errors == "raise" or (errors is None and single)
@@ -152,7 +152,7 @@ def list_surveys():
     Examples
     --------
     >>> from astroclip_astro import list_surveys
-    >>> list(list_surveys()["name"])
+    >>> list_surveys()["name"].tolist()
     ['desi', 'legacysurvey', 'legacysurvey-rgb', 'sdss']
     """
     entries = get_manager().entries("survey")

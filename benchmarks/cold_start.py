@@ -1,15 +1,12 @@
 """CPU time of a cold ``embed(one spectrum)`` with the bundled model, in a new process each time."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from header import print_header
+from header import cpu_seconds, print_header
 from specutils import Spectrum
 
 SCRIPT = """
@@ -18,16 +15,6 @@ from specutils import Spectrum
 vector = aa.embed(Spectrum.read(sys.argv[1], format="tabular-fits"))
 assert vector.dims == ("feature",)
 """
-
-
-def cpu_seconds(*command):
-    """User plus system time of a process and its threads."""
-    before = os.times()
-    subprocess.run([sys.executable, *command], check=True)
-    after = os.times()
-    return (after.children_user - before.children_user) + (
-        after.children_system - before.children_system
-    )
 
 
 def main():

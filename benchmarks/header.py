@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -31,3 +32,13 @@ def print_header(*packages):
     print(f"machine  {processor()}, {os.cpu_count()} cores, {platform.system()}")
     print("versions " + ", ".join(f"{n} {version(n)}" for n in names))
     print(f"command  python {' '.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])}\n")
+
+
+def cpu_seconds(*command):
+    """User plus system time of a new Python process and its threads, in seconds (float)."""
+    before = os.times()
+    subprocess.run([sys.executable, *command], check=True)
+    after = os.times()
+    return (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
+    )

@@ -4,8 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
-from cold_start import cpu_seconds
-from header import print_header
+from header import cpu_seconds, print_header
 
 RUNS = 50
 HELP = """

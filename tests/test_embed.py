@@ -86,6 +86,14 @@ def test_rows_of_one_spectrum_are_objects(model):
     np.testing.assert_allclose(aa.embed(collection, model=model), apart, atol=1e-5)
 
 
+def test_a_file_of_many_objects_loses_none(model, tmp_path, monkeypatch):
+    objects = [spectrum(seed) for seed in range(5)]
+    monkeypatch.setattr("astroclip_astro.inputs.identify", lambda path: "desi")
+    monkeypatch.setattr("astroclip_astro.inputs.read", lambda path, name: iter(objects))
+    found = aa.embed(tmp_path / "coadd.fits", model=model)
+    assert found.object_id.values.tolist() == ["s0", "s1", "s2", "s3", "s4"]
+
+
 def test_mixed_input_keeps_its_order_for_every_batch_size(model):
     mixed = [spectrum(1), cutout(1), cutout(2), spectrum(2), spectrum(3), cutout(3), spectrum(4)]
     alone = np.stack([aa.embed(o, model=model).values for o in mixed])

@@ -106,13 +106,19 @@ class Batch:
     ----------
     flux : torch.Tensor
         Model input on its device, float32.
-    coverage, snr, ra, dec, redshift : numpy.ndarray
+    coverage, snr : numpy.ndarray
         Shape (B,), float64.
     quality : numpy.ndarray
         Shape (B,), int64, `~astroclip_astro.quality.Quality` bits. A row with ``NOT_EMBEDDED`` set
         has zero flux and must not be given a vector.
-    object_id, survey : numpy.ndarray
+    object_id : numpy.ndarray
         Shape (B,), object dtype holding str.
+    ra, dec : numpy.ndarray
+        Shape (B,), float64, deg.
+    survey : numpy.ndarray
+        Shape (B,), object dtype holding str.
+    redshift : numpy.ndarray
+        Shape (B,), float64.
     """
 
     flux: torch.Tensor

@@ -69,7 +69,13 @@ class GalaxyModel(nn.Module):
         return self
 
     def preprocessing_dict(self):
-        """Preprocessing as plain values (dict of dict), ready for JSON."""
+        """Preprocessing as plain values, ready for JSON.
+
+        Returns
+        -------
+        dict of dict
+            By modality.
+        """
         return {m: asdict(p) for m, p in self.preprocessing.items()}
 
     @property

@@ -32,7 +32,18 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):
-        """Map vectors (…, width) to vectors (…, width)."""
+        """Apply both layers.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Shape (…, width).
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape.
+        """
         return self.dropout(self.decoder(F.gelu(self.encoder(x))))
 
 

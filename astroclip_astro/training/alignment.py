@@ -122,7 +122,13 @@ class MockPairs:
         return len(self.flux)
 
     def mean_flux(self):
-        """Lowest and highest mean flux of what is trained on, by modality (dict of tuple)."""
+        """Lowest and highest mean flux of what is trained on.
+
+        Returns
+        -------
+        dict of tuple of float
+            By modality.
+        """
         means = {
             "spectrum": self.flux.mean(1, dtype=torch.float32),
             "image": self.pixels.mean((1, 2, 3), dtype=torch.float32),

@@ -13,7 +13,7 @@ import torch
 from astroclip_astro.errors import WeightsError
 from astroclip_astro.weights.layout import build, load_weights
 
-__all__ = ["Inert", "load_checkpoint", "read_pickled"]
+__all__ = ["load_checkpoint", "read_pickled"]
 
 _STORAGES = {
     "DoubleStorage": torch.float64,
@@ -29,7 +29,7 @@ _STORAGES = {
 }
 
 
-class Inert:
+class _Inert:
     """Stands in for an object whose class must not run: it keeps what it is given.
 
     Attributes
@@ -52,7 +52,7 @@ class Inert:
 
     def __call__(self, *args, **kwargs):
         """Return another stand-in."""
-        return Inert()
+        return _Inert()
 
     def __setitem__(self, key, value):
         pass
@@ -67,7 +67,7 @@ class Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Rebuilds tensors and plain data; everything else becomes `Inert`."""
+    """Rebuilds tensors and plain data; everything else becomes inert."""
 
     def __init__(self, file, storage):
         super().__init__(file)
@@ -82,7 +82,7 @@ class _Unpickler(pickle.Unpickler):
             return _rebuild_parameter
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _STORAGES[name]
-        return type(str(name), (Inert,), {})
+        return type(str(name), (_Inert,), {})
 
     def persistent_load(self, pid):
         return self._storage(pid)
@@ -116,8 +116,8 @@ def read_pickled(path):
     Returns
     -------
     object
-        Dicts, lists, numbers, text and tensors as they were; `Inert` for everything else. Nothing
-        in the file is executed, whatever it names.
+        Dicts, lists, numbers, text and tensors as they were; inert stand-ins for everything else.
+        Nothing in the file is executed, whatever it names.
 
     Raises
     ------

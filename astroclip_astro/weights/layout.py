@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from astroclip_astro.errors import WeightsError
 from astroclip_astro.models import AstroCLIP, SpecFormer, VisionTransformer
 
-__all__ = ["build", "file_sha256", "load_weights", "save_model"]
+__all__ = ["build", "file_sha256", "load_weights", "open_safetensors", "save_model"]
 
 _FORMAT = "astroclip_astro-1"
 _CLASSES = {cls.__name__: cls for cls in (AstroCLIP, SpecFormer, VisionTransformer)}

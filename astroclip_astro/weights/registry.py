@@ -90,7 +90,7 @@ def list_models():
     --------
     >>> from astroclip_astro import list_models
     >>> models = list_models()
-    >>> list(models["name"][models["bundled"]])
+    >>> models["name"][models["bundled"]].tolist()
     ['astroclip-mini']
     """
     rows = [

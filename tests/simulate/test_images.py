@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
+from astroclip_astro.adapters.planes import tangent_wcs
 from astroclip_astro.simulate import images
 from astroclip_astro.simulate.images import ObservingConditions, draw_image, fibre_fraction
 from astroclip_astro.simulate.population import arcsec_per_kpc
@@ -48,14 +49,12 @@ def test_half_light_radius_along_the_major_axis(galaxy, bulge_to_total):
 
 @pytest.mark.parametrize("position_angle", [0.0, 30.0, 120.0])
 def test_position_angle_on_the_sky(galaxy, sharp, position_angle):
-    from astroclip_astro.simulate.survey import _celestial_wcs
-
     thin = replace(galaxy, bulge_to_total=0.0, position_angle=position_angle)
     plane = draw_image(thin, FLUX, sharp, np.random.default_rng(0))[1]
     row, column = (axis - 75.5 for axis in np.indices(plane.shape))
     moments = [[(plane * a * b).sum() for a in (column, row)] for b in (column, row)]
     dx, dy = np.linalg.eigh(moments)[1][:, 1] * 20  # pixels along the major axis
-    wcs = _celestial_wcs(150.0, 40.0, 152)
+    wcs = tangent_wcs(SkyCoord("150d 40d"), images.PIXEL_SCALE, (152, 152))
     centre, end = (wcs.pixel_to_world(75.5 + k * dx, 75.5 + k * dy) for k in (0, 1))
     assert isinstance(centre, SkyCoord)
     angle = centre.position_angle(end).to_value(u.deg) % 180
