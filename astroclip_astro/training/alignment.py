@@ -13,6 +13,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from astroclip_astro.adapters.image import to_rgb
-from astroclip_astro.models import clip_loss
+from astroclip_astro.models import AstroCLIP, clip_loss
 
 __all__ = ["AlignmentConfig", "MockPairs", "align", "held_out"]
 
@@ -76,7 +77,7 @@ class AlignmentConfig:
         Seed of initialisation, order and augmentation.
     """
 
-    steps: int = 1600
+    steps: int = 1500
     batch_size: int = 128
     second_views: int = 48
     learning_rate: float = 1e-3
@@ -211,7 +212,7 @@ def _save(path, state):
 
 
 def align(model, pairs, out, config=None, *, checkpoint_minutes=3.0, progress=None):
-    """Train an AstroCLIP model on pairs of images and spectra.
+    """Train an AstroCLIP model on pairs of images and spectra, on the CPU.
 
     Parameters
     ----------
@@ -342,11 +343,12 @@ def main(mocks, out, steps, seed):
     Example: python -m astroclip_astro.training.alignment mocks/ run/
     """
     from astroclip_astro.simulate import MockSurvey
-    from astroclip_astro.weights.registry import build, save_model
+    from astroclip_astro.weights import save_model
 
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(seed)
-    model = build("astroclip-mini")
+    file = resources.files("astroclip_astro.models") / "configs" / "astroclip-mini.json"
+    model = AstroCLIP(**json.loads(file.read_text())["config"])
     survey = MockSurvey.open(mocks)
     pairs = MockPairs(survey, model.preprocessing["spectrum"], model.preprocessing["image"])
     log.info("%d pairs", len(pairs))
