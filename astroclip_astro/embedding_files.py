@@ -42,7 +42,7 @@ def check_output(path, *, overwrite=False):
     ------
     InputError
         If the suffix is unknown, a package is missing for it, the folder does not exist, or the
-        path is a folder that is not embeddings.
+        path is a folder where a file is expected, or a folder that is no zarr store.
     FileExistsError
         If there is something already and `overwrite` is not set.
 
@@ -59,11 +59,11 @@ def check_output(path, *, overwrite=False):
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name, or allow to overwrite it")
     # To overwrite a folder is to delete all that is in it.
-    is_store = (path / ".zgroup").is_file() and path.suffix == ".zarr"
-    if path.is_dir() != is_store or (path.suffix == ".zarr" and path.is_file()):
+    replaceable = (path / ".zgroup").is_file() if path.suffix == ".zarr" else path.is_file()
+    if path.exists() and not replaceable:
         what = "folder" if path.is_dir() else "file"
         raise InputError(
-            f"there is a {what} that no embeddings of this format are in: choose another name",
+            f"will not overwrite a {what} that holds no embeddings: choose another name",
             object_id=str(path),
         )
     return path
@@ -85,11 +85,6 @@ def write_rows(rows, dims, path):
     ------
     InputError
         If text has control characters.
-
-    Examples
-    --------
-    >>> from astroclip_astro.embedding_files import write_rows
-    >>> write_rows(rows, ("object", "feature"), check_output("v.nc"))  # doctest: +SKIP
     """
     for name in _texts(rows):
         bad = next(
@@ -101,20 +96,21 @@ def write_rows(rows, dims, path):
     aside, old = (path.with_name(f".{path.stem}.{os.getpid()}{s}{path.suffix}") for s in ("", "o"))
     try:
         _FORMATS[path.suffix][0](rows, about, aside)
-        if path.is_dir():
-            os.replace(path, old)
         try:
+            if path.is_dir():  # only files can be replaced in one go
+                os.replace(path, old)
             os.replace(aside, path)
         except BaseException:
             if old.is_dir():
                 os.replace(old, path)
             raise
+        if old.is_dir():
+            shutil.rmtree(old)
     finally:
-        for left in (aside, old):
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink(missing_ok=True)
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 def read_table(path):
@@ -187,17 +183,18 @@ def _dataset(rows, about):
     """A copy with what netCDF and zarr can hold."""
     # Text as Python objects becomes variable-length strings, in any script.
     text = {name: rows.coords[name].astype(object) for name in _texts(rows)}
-    return rows.assign_coords(text).assign_attrs({_KEY: about}).to_dataset()
+    # The attributes become the file's, since on a variable some (units, scale_factor, dtype …) are
+    # instructions that change its numbers.
+    bare = rows.assign_coords(text)
+    bare.attrs = {}
+    return bare.to_dataset().assign_attrs(rows.attrs | {_KEY: about})
 
 
 def _table_of_dataset(dataset):
-    array = dataset["embedding"].load()
+    columns = {name: values.values for name, values in dataset.variables.items()}
     # By way of objects, since numpy does not cast zarr's variable-length text to its own.
-    columns = {
-        name: values.values if values.dtype.kind in "fi" else values.values.astype(object)
-        for name, values in array.coords.items()
-    }
-    return Table(columns | {"embedding": array.values}), array.attrs[_KEY]
+    columns |= {n: v.astype(object) for n, v in columns.items() if v.dtype.kind not in "fi"}
+    return Table(columns), dataset.attrs[_KEY]
 
 
 def _write_netcdf(rows, about, path):
@@ -228,12 +225,8 @@ def _write_parquet(rows, about, path):
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, rows.sizes["feature"])
     # Parquet has no units or descriptions. They go along as a VOTable without data, which is what
     # TOPCAT and Astropy look for: https://www.ivoa.net/documents/Notes/voparquet
-    votable = _votable(rows[:0], about)
-    for field in votable.get_first_table().fields:
-        if field.datatype == "unicodeChar":
-            field.arraysize = "*"
     fields = io.BytesIO()
-    votable.to_xml(fields)
+    _votable(rows, about, data=False).to_xml(fields)
     metadata = {
         _KEY: about,
         "IVOA.VOTable-Parquet.version": "1.0",
@@ -274,7 +267,7 @@ def _read_fits(path):
     return table, table.meta[_KEY.upper()]
 
 
-def _votable(rows, about):
+def _votable(rows, about, *, data=True):
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import Info
 
@@ -283,8 +276,9 @@ def _votable(rows, about):
     for name in _texts(rows):
         # Astropy cuts text off at the column's width in UTF-16, in which some characters are two.
         width = max([len(text.encode("utf-16-be")) // 2 for text in table[name]], default=0)
-        table[name] = table[name].astype(f"U{max(1, width)}")
-    votable = from_table(table)
+        # At least two, since to TOPCAT one is a character and no text.
+        table[name] = table[name].astype(f"U{max(2, width)}")
+    votable = from_table(table if data else table[:0])
     votable.infos.append(Info(name=_KEY, value=about))
     return votable
 
@@ -303,8 +297,10 @@ def _read_votable(path):
 
 
 def _write_ecsv(rows, about, path):
-    table = rows.astroclip.to_table()
-    table.meta = {_KEY: about, "features": rows.sizes["feature"]}
+    table = Table(rows.astroclip.to_table())
+    # First a number, since a row that begins with "#" would be read as a comment.
+    table = table["quality", *[name for name in table.colnames if name != "quality"]]
+    table.meta = {_KEY: about, "shape": list(rows.shape)}
     if not len(table):  # Astropy does not read back a column of vectors without rows
         del table["embedding"]
     table.write(path, format="ascii.ecsv")
@@ -312,8 +308,11 @@ def _write_ecsv(rows, about, path):
 
 def _read_ecsv(path):
     table = Table.read(path, format="ascii.ecsv")
-    if not len(table):
-        table["embedding"] = np.empty((0, table.meta["features"]), np.float32)
+    n, width = table.meta["shape"]
+    if len(table) != n:  # of all formats, only this one can be cut off and still be read
+        raise ValueError(f"it has {len(table)} rows of {n}")
+    if not n:
+        table["embedding"] = np.empty((0, width), np.float32)
     return table, table.meta[_KEY]
 
 

@@ -45,7 +45,7 @@ def make_embeddings(vectors, columns, attrs):
         text is dropped, as most files do not tell it from padding.
     attrs : dict of str
         Provenance: ``model``, ``weights_sha256``, ``preprocessing``, and further ones such as
-        ``versions`` and ``date``.
+        ``versions`` and ``date``, all printable text. Their names are identifiers.
 
     Returns
     -------
@@ -78,9 +78,10 @@ def make_embeddings(vectors, columns, attrs):
     missing = [name for name in PROVENANCE if name not in attrs]
     if missing:
         raise ValueError(f"attributes that are missing: {', '.join(missing)}")
-    odd = [str(name) for name, text in attrs.items() if not (_is_text(name) and _is_text(text))]
+    odd = [str(name) for name, text in attrs.items() if not _is_storable(name, text)]
     if odd:
-        raise ValueError(f"attributes that are no printable text: {', '.join(odd)}")
+        names = ", ".join(odd)
+        raise ValueError(f"attributes that are no printable text named by an identifier: {names}")
     columns = {"redshift": np.full(len(vectors), np.nan)} | dict(columns)
     odd = sorted(columns.keys() ^ COLUMNS.keys())
     if odd:
@@ -109,8 +110,10 @@ def make_embeddings(vectors, columns, attrs):
     )
 
 
-def _is_text(value):
-    return isinstance(value, str) and value.isprintable()
+def _is_storable(name, value):
+    """Whether every file format can hold an attribute, and netCDF as a name of its own."""
+    texts = isinstance(name, str) and isinstance(value, str)
+    return texts and name.isidentifier() and value.isprintable()
 
 
 def _coordinate(name, given, n):

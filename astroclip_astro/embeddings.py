@@ -19,8 +19,8 @@ __all__ = [
     "open_embeddings",
 ]
 
-# Rows compared at a time: bounds the memory of a search to this many times the objects searched.
-_QUERIES = 256
+# Similarities held at a time in a search: with their order, a quarter of a gigabyte.
+_CELLS = 2**24
 
 
 @xr.register_dataarray_accessor("astroclip")
@@ -224,8 +224,9 @@ class EmbeddingAccessor:
         if not 1 <= k <= most:
             raise InputError(f"k is {k}, expected 1 to {most}, the number of objects with a vector")
         found, scores = np.empty((len(ids), k), np.int64), np.empty((len(ids), k), np.float32)
-        for start in range(0, len(ids), _QUERIES):
-            block = slice(start, start + _QUERIES)
+        step = max(1, _CELLS // len(here))
+        for start in range(0, len(ids), step):
+            block = slice(start, start + step)
             cosine = _cosine(wanted[block], here)
             found[block] = np.argsort(-cosine, axis=1, kind="stable")[:, :k]  # NaN comes last
             scores[block] = np.take_along_axis(cosine, found[block], axis=1)
@@ -391,11 +392,18 @@ def open_embeddings(path):
 
     Examples
     --------
-    >>> from astroclip_astro import open_embeddings
-    >>> open_embeddings("missing.parquet")
-    Traceback (most recent call last):
-        ...
-    astroclip_astro.errors.InputError: missing.parquet: no such file
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from astroclip_astro.embeddings import make_embeddings, open_embeddings
+    >>> one = make_embeddings(
+    ...     [[0.6, 0.8]],
+    ...     {"object_id": ["a"], "ra": [150.0], "dec": [2.0], "modality": ["image"],
+    ...      "survey": [""], "coverage": [1.0], "snr": [9.0], "quality": [0]},
+    ...     {"model": "toy", "weights_sha256": "", "preprocessing": ""})
+    >>> with TemporaryDirectory() as folder:
+    ...     one.astroclip.save(Path(folder, "one.parquet"))
+    ...     open_embeddings(Path(folder, "one.parquet")).identical(one)
+    True
     """
     table, dims = read_table(path)
     try:
