@@ -16,7 +16,7 @@ __all__ = ["embed"]
     "--output",
     required=True,
     type=click.Path(dir_okay=True, path_type=Path),
-    help="Where to write: .parquet, .nc, .zarr, .fits or .vot.",
+    help="Where to write: .parquet, .nc, .zarr, .fits, .vot or .ecsv.",
 )
 @click.option("--model", help="Name, checkpoint or .safetensors file; default: the bundled model.")
 @click.option("--survey", help="How to read the files; default: recognise each.")
