@@ -196,8 +196,8 @@ class _Rows:
         indices, batch_records = zip(*indexed, strict=True)
         batch = _BATCHES[modality](batch_records, model.preprocessing[modality], model.device)
         vectors = model.encode(batch.flux, modality).numpy().astype(np.float32, copy=False)
-        quality = batch.quality | model.out_of_range(batch.flux, modality)
-        usable = (quality & Quality.NOT_EMBEDDED) == 0
+        usable = (batch.quality & Quality.NOT_EMBEDDED) == 0
+        quality = batch.quality | np.where(usable, model.out_of_range(batch.flux, modality), 0)
         broken = usable & ~np.isfinite(vectors).all(1)
         if broken.any():
             names = ", ".join(batch.object_id[broken][:5])
