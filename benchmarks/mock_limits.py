@@ -1,0 +1,49 @@
+"""How much of a mock's redshift and mass its noise-free photometry and shape tell at all.
+
+Gradient boosting on the truth table: the most that a model of images (or of fibre spectra, given
+the redshift) could reach on the same mocks with the same question.
+"""
+
+import click
+import numpy as np
+from header import print_header
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.metrics import r2_score
+
+from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.training.alignment import held_out
+
+MAGNITUDES = ("mag_g", "mag_r", "mag_z")
+SHAPE = ("r_half", "bulge_to_total", "axis_ratio", "bulge_axis_ratio", "n_knots")
+FIBRE = ("redshift", "fibre_mag_r", "g_r", "r_z")
+
+
+@click.command()
+@click.argument("mocks", type=click.Path(exists=True))
+def main(mocks):
+    print_header("scikit-learn")
+    survey = MockSurvey.open(mocks)
+    table = survey.truth_array
+    truth = {name: table[name] for name in table.dtype.names}
+    truth["fibre_mag_r"] = truth["mag_r"] - 2.5 * np.log10(truth["fibre_fraction"])
+    truth["g_r"] = truth["mag_g"] - truth["mag_r"]
+    truth["r_z"] = truth["mag_r"] - truth["mag_z"]
+    test = held_out(len(survey))
+    print(f"{(~test).sum()} mocks to learn from, {test.sum()} held out: R²\n")
+    for known, columns in (
+        ("magnitudes", MAGNITUDES),
+        ("magnitudes and shape", MAGNITUDES + SHAPE),
+        ("redshift, fibre magnitude, colours", FIBRE),
+    ):
+        x = np.stack([truth[name] for name in columns], axis=1)
+        scores = {}
+        for name in ("redshift", "log_mass"):
+            if name not in columns:
+                model = HistGradientBoostingRegressor(random_state=0)
+                predicted = model.fit(x[~test], truth[name][~test]).predict(x[test])
+                scores[name] = round(r2_score(truth[name][test], predicted), 3)
+        print(f"{known:36s}" + "   ".join(f"{n} {s:.3f}" for n, s in scores.items()))
+
+
+if __name__ == "__main__":
+    main()
