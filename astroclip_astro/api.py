@@ -1,6 +1,7 @@
 """The front door: embed() turns galaxies into vectors, load_model() loads what does it."""
 
 import logging
+import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, islice
@@ -161,7 +162,8 @@ def list_surveys():
 
 
 @lru_cache(maxsize=2)
-def _cached_model(name, device):
+def _cached_model(name, device, changed):
+    """Load a model; `changed` is when its file was, so that a new file is loaded anew."""
     return load_model(name, device=device)
 
 
@@ -170,7 +172,9 @@ def _loaded(model, device):
         if model.training:
             raise ValueError(f"model {model.name!r} is in training mode; call model.eval() first")
         return model
-    return _cached_model(None if model is None else str(model), device)
+    name = None if model is None else os.fspath(model)
+    changed = os.stat(name).st_mtime_ns if name and os.path.isfile(name) else None
+    return _cached_model(name, device, changed)
 
 
 class _Rows:

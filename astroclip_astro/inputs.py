@@ -73,7 +73,11 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
         If `obj` (or an element of it) is of a type that cannot be embedded.
     """
     try:
-        yield from _records(obj, preprocessing, survey, object_id)
+        for record in _records(obj, preprocessing, survey, object_id):
+            name = record.object_id
+            # A name that no file format could hold would be refused only after all the work.
+            printable = name if name.isprintable() else name.encode("unicode_escape").decode()
+            yield record if name == printable else replace(record, object_id=printable)
     except InputError as error:
         yield FailedRecord(
             object_id=error.object_id or object_id,
@@ -87,7 +91,7 @@ def _records(obj, preprocessing, survey, object_id):
     if isinstance(obj, _SPECTRA):
         yield from spectrum_records(
             obj,
-            survey=get_survey(survey) if survey else None,
+            survey=_survey_of("spectrum", survey),
             survey_name=survey or "",
             object_id=object_id,
         )
@@ -99,7 +103,7 @@ def _records(obj, preprocessing, survey, object_id):
         yield from image_records(
             obj,
             preprocessing=preprocessing["image"],
-            survey=get_survey(survey) if survey else None,
+            survey=_survey_of("image", survey),
             survey_name=survey or "",
             object_id=object_id,
         )
@@ -131,6 +135,16 @@ def _records(obj, preprocessing, survey, object_id):
             "NDData cutout, a path, a Table with one of the columns "
             f"{', '.join(_TABLE_COLUMNS)}, or an iterable of these"
         )
+
+
+def _survey_of(modality, name):
+    """The survey of that name, or None; one of another modality is an error."""
+    if not name:
+        return None
+    survey = get_survey(name)
+    if survey.modality != modality:
+        raise InputError(f"this is a {modality}, and survey {name!r} is of {survey.modality} data")
+    return survey
 
 
 def _table_records(table, preprocessing, survey):

@@ -16,6 +16,7 @@ import astroclip_astro as aa
 from astroclip_astro.errors import InputError, PluginError
 from astroclip_astro.models import SpecFormer
 from astroclip_astro.quality import Quality
+from astroclip_astro.weights import save_model
 
 FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 WAVELENGTH = np.linspace(3600, 9824, 7781) * u.AA
@@ -216,6 +217,31 @@ def test_a_model_of_one_modality_refuses_the_other():
     assert found.astroclip.valid.values.tolist() == [True, False]
     with pytest.raises(InputError, match=r"no images|not image"):
         aa.embed(cutout(1), model=specformer)
+
+
+def test_a_survey_of_the_other_modality_is_refused(model):
+    with pytest.raises(InputError, match="survey 'legacysurvey' is of image data"):
+        aa.embed(spectrum(1), model=model, survey="legacysurvey")
+    with pytest.raises(InputError, match="survey 'desi' is of spectrum data"):
+        aa.embed(cutout(1), model=model, survey="desi")
+
+
+def test_names_that_no_file_can_hold_are_escaped(model, tmp_path):
+    found = aa.embed([spectrum(1, "a\nb\x00c"), spectrum(2, "Å ok")], model=model)
+    assert found.object_id.values.tolist() == ["a\\nb\\x00c", "Å ok"]
+    found.astroclip.save(tmp_path / "names.nc")
+
+
+def test_a_model_file_that_changed_is_loaded_anew(model, tmp_path, make_toy):
+    other = make_toy()
+    with torch.no_grad():
+        other.spectrum_encoder.mlp.decoder.bias += 1
+    vectors = []
+    for version in (model, other):
+        save_model(version, tmp_path / "m.safetensors", name="m")
+        vectors.append(aa.embed(spectrum(1), model=tmp_path / "m.safetensors"))
+    assert vectors[0].attrs["weights_sha256"] != vectors[1].attrs["weights_sha256"]
+    np.testing.assert_allclose(vectors[1], vectors[0] + 1, atol=1e-4)
 
 
 def test_an_empty_collection_gives_no_rows(model):
