@@ -100,7 +100,7 @@ def list_models():
             "embed_dim": entry.embed_dim,
             "parameters": entry.parameters,
             "bundled": entry.bundled,
-            "cached": entry.bundled or bool(_cached(entry)),
+            "cached": entry.bundled or bool(_records(entry)),
             "summary": entry.summary,
             "citation": entry.citation,
             "licence": entry.licence,
@@ -175,7 +175,13 @@ def published(entry, *, revision=None):
             citation=entry.citation,
             licence=entry.licence,
         )
-        known = {"file": target.name, "sha256": written, "revision": revision, "commit": commit}
+        known = {
+            "model": entry.name,
+            "file": target.name,
+            "sha256": written,
+            "revision": revision,
+            "commit": commit,
+        }
         aside = target.with_suffix(f".{os.getpid()}.part")
         aside.write_text(json.dumps(known))
         os.replace(aside, folder / f"{target.stem}-{_slug(revision)}.json")
@@ -187,19 +193,22 @@ def _slug(revision):
 
 
 def _records(entry):
-    """What the cache says about converted weights of a model."""
+    """What the cache says about converted weights of a model, one record per revision."""
+    files = sorted(cache_dir().glob(f"{entry.name}-*.json"))
+    records = [json.loads(file.read_text()) for file in files]
+    # The name of one model may be the beginning of another's.
     return [
-        json.loads(file.read_text()) for file in sorted(cache_dir().glob(f"{entry.name}-*.json"))
+        record
+        for record in records
+        if record["model"] == entry.name and (cache_dir() / record["file"]).is_file()
     ]
 
 
 def _cached(entry, revision=None):
     """Record of converted weights that are there and whole; None otherwise."""
     for record in _records(entry):
-        path = cache_dir() / record["file"]
-        if revision not in (record["revision"], record["commit"]) or not path.is_file():
-            continue
-        if file_sha256(path) == record["sha256"]:
+        wanted = revision in (record["revision"], record["commit"])
+        if wanted and file_sha256(cache_dir() / record["file"]) == record["sha256"]:
             return record
     return None
 

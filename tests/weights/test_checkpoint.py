@@ -181,6 +181,12 @@ def test_tensors_may_not_reach_beyond_their_storage(tmp_path, specformer):
         load_model(tmp_path / "packed.ckpt")
 
 
+def test_a_few_bytes_cannot_pass_for_terabytes(tmp_path):
+    path = write(tmp_path / "expanded.ckpt", {"x": torch.zeros(1).expand(1 << 40)})
+    with pytest.raises(WeightsError, match="beyond its storage"):
+        load_model(path)
+
+
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     from safetensors.torch import save_file
 

@@ -1,5 +1,7 @@
 """Published weights from a hub that answers rightly, wrongly, or not at all."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -57,6 +59,15 @@ def test_a_revision_is_asked_for_and_kept_apart(serve, checkpoint):
     published(ENTRY, revision=COMMIT)
     published(ENTRY, revision="v1.0")
     assert not hub.requests
+    published(ENTRY)
+    assert hub.requests
+
+
+def test_a_model_whose_name_begins_alike_is_another(serve, checkpoint):
+    hub = Hub(checkpoint)
+    serve(hub)
+    published(replace(ENTRY, name="toy-published-large"))
+    hub.requests.clear()
     published(ENTRY)
     assert hub.requests
 
