@@ -27,6 +27,10 @@ _IMAGES = (fits.HDUList, NDData, np.ndarray)
 _TABLE_COLUMNS = ("spectrum", "image", "cutout", "path", "filename", "file")
 
 
+class _UnknownTypeError(TypeError):
+    """An object of a type that cannot be embedded."""
+
+
 def is_single(obj):
     """Whether an input is one object rather than a collection that may hold one.
 
@@ -70,7 +74,7 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
     Raises
     ------
     TypeError
-        If `obj` (or an element of it) is of a type that cannot be embedded.
+        If `obj` is of a type that cannot be embedded; an element of it is a `FailedRecord`.
     """
     try:
         for record in _records(obj, preprocessing, survey, object_id):
@@ -122,14 +126,13 @@ def _records(obj, preprocessing, survey, object_id):
         yield from _table_records(obj, preprocessing, survey)
     elif isinstance(obj, Iterable) and not isinstance(obj, (bytes, dict)):
         for i, item in enumerate(obj):
-            yield from records(
-                item,
-                preprocessing=preprocessing,
-                survey=survey,
-                object_id=f"{object_id}[{i}]",
-            )
+            name = f"{object_id}[{i}]"
+            try:
+                yield from records(item, preprocessing=preprocessing, survey=survey, object_id=name)
+            except _UnknownTypeError as error:  # one of many: its row says so
+                yield FailedRecord(object_id=name, survey=survey or "", reason=str(error))
     else:
-        raise TypeError(
+        raise _UnknownTypeError(
             f"cannot embed {type(obj).__module__}.{type(obj).__qualname__}: expected a "
             "specutils Spectrum, SpectrumList or SpectrumCollection, an HDUList, CCDData or "
             "NDData cutout, a path, a Table with one of the columns "
@@ -164,16 +167,19 @@ def _table_records(table, preprocessing, survey):
                 if name in table.colnames and not np.ma.is_masked(row[name])
             },
         }
-        found = list(
-            records(
-                row[columns[0]],
-                preprocessing=preprocessing,
-                survey=survey,
-                object_id=known["object_id"],
+        try:
+            found = list(
+                records(
+                    row[columns[0]],
+                    preprocessing=preprocessing,
+                    survey=survey,
+                    object_id=known["object_id"],
+                )
             )
-        )
-        if len(found) != 1:
-            raise InputError(
-                f"row {i} holds {len(found)} objects, expected one", object_id=known["object_id"]
-            )
-        yield replace(found[0], **known)
+            reason = f"its row holds {len(found)} objects, expected one"
+        except _UnknownTypeError as error:
+            found, reason = [], str(error)
+        if len(found) == 1:
+            yield replace(found[0], **known)
+        else:
+            yield FailedRecord(**known, survey=survey or "", reason=reason)

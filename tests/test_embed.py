@@ -168,6 +168,13 @@ def test_table_columns_override_what_objects_say(model):
     assert found.object_id.values.tolist() == ["first", "second"]
     np.testing.assert_allclose(found.ra, [15, 30])
     np.testing.assert_allclose(found.redshift, [0.1, 0.2])
+    table["spectrum"][0] = None
+    found = aa.embed(table, model=model)
+    assert found.astroclip.valid.values.tolist() == [False, True]
+    np.testing.assert_allclose(found.ra, [15, 30])
+    table["spectrum"][0] = rows(np.ones((2, WAVELENGTH.size)))
+    with pytest.raises(InputError, match="first: its row holds 2 objects"):
+        aa.embed(table, model=model, errors="raise")
     with pytest.raises(InputError, match="exactly one of the columns"):
         aa.embed(table["object_id", "ra"], model=model, errors="raise")
 
@@ -252,6 +259,13 @@ def test_an_empty_collection_gives_no_rows(model):
 def test_other_types_are_refused(model, obj):
     with pytest.raises(TypeError, match="cannot embed"):
         aa.embed(obj, model=model)
+
+
+def test_an_element_of_another_type_keeps_its_place(model):
+    found = aa.embed([spectrum(1), None, spectrum(2)], model=model)
+    assert found.astroclip.valid.values.tolist() == [True, False, True]
+    with pytest.raises(InputError, match=r"\[1\]: cannot embed builtins.NoneType"):
+        aa.embed([spectrum(1), None], model=model, errors="raise")
 
 
 def test_arguments_are_checked(model):
