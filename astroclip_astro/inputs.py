@@ -160,20 +160,20 @@ def _table_records(table, preprocessing, survey):
         )
     for i, row in enumerate(table):
         known = {
-            "object_id": str(row["object_id"]) if "object_id" in table.colnames else f"[{i}]",
-            **{
-                name: float(u.Quantity(row[name], unit).value)
-                for name, unit in (("ra", u.deg), ("dec", u.deg), ("redshift", u.one))
-                if name in table.colnames and not np.ma.is_masked(row[name])
-            },
+            name: float(u.Quantity(row[name], unit).value)
+            for name, unit in (("ra", u.deg), ("dec", u.deg), ("redshift", u.one))
+            if name in table.colnames and not np.ma.is_masked(row[name])
         }
+        if "object_id" in table.colnames and not np.ma.is_masked(row["object_id"]):
+            known["object_id"] = str(row["object_id"])
+        name = known.get("object_id", f"[{i}]")
         try:
             found = list(
                 records(
                     row[columns[0]],
                     preprocessing=preprocessing,
                     survey=survey,
-                    object_id=known["object_id"],
+                    object_id=name,
                 )
             )
             reason = f"its row holds {len(found)} objects, expected one"
@@ -182,4 +182,4 @@ def _table_records(table, preprocessing, survey):
         if len(found) == 1:
             yield replace(found[0], **known)
         else:
-            yield FailedRecord(**known, survey=survey or "", reason=reason)
+            yield FailedRecord(**known | {"object_id": name}, survey=survey or "", reason=reason)

@@ -168,6 +168,8 @@ def test_table_columns_override_what_objects_say(model):
     assert found.object_id.values.tolist() == ["first", "second"]
     np.testing.assert_allclose(found.ra, [15, 30])
     np.testing.assert_allclose(found.redshift, [0.1, 0.2])
+    own = aa.embed(table["ra", "spectrum"], model=model)
+    assert own.object_id.values.tolist() == ["s1", "s2"]
     table["spectrum"][0] = None
     found = aa.embed(table, model=model)
     assert found.astroclip.valid.values.tolist() == [False, True]
