@@ -226,7 +226,7 @@ class _Rows:
     def assemble(self, model):
         """All rows in the order given, as one DataArray."""
         order = np.argsort(np.concatenate([np.asarray(p[0], int) for p in self.parts] or [[]]))
-        width = {model.embed_dim(m) for m in model.modalities}.pop()
+        width = model.embed_dim
         vectors = [
             np.full((len(index), width), np.nan, np.float32) if v is None else v
             for index, v, _ in self.parts

@@ -59,7 +59,7 @@ class Encoder(nn.Module):
     def __init__(self, backbone, embed_dim, num_heads, dropout, residual):
         super().__init__()
         self.backbone = backbone
-        self.cross_attention = CrossAttention(embed_dim, num_heads, backbone.embed_dim(), dropout)
+        self.cross_attention = CrossAttention(embed_dim, num_heads, backbone.embed_dim, dropout)
         self.mlp = MLP(embed_dim, dropout)
         self.residual = residual
 
@@ -149,10 +149,6 @@ class AstroCLIP(GalaxyModel):
         self.spectrum_encoder = Encoder(
             SpecFormer(**spectrum), embed_dim, spectrum_heads, dropout, residual=True
         )
-
-    def embed_dim(self, modality="spectrum"):
-        """Length of the embedding vectors, the same for both modalities (int)."""
-        return self.config["embed_dim"]
 
     def _embed_spectrum(self, x):
         return self.spectrum_encoder(x)

@@ -94,19 +94,10 @@ class GalaxyModel(nn.Module):
         """Type of the parameters (torch.dtype)."""
         return next(self.parameters()).dtype
 
-    def embed_dim(self, modality):
-        """Length of the embedding vectors of a modality.
-
-        Parameters
-        ----------
-        modality : str
-            One of `modalities`.
-
-        Returns
-        -------
-        int
-        """
-        raise NotImplementedError
+    @property
+    def embed_dim(self):
+        """Length of the embedding vectors, the same for all modalities (int)."""
+        return self.config["embed_dim"]
 
     @torch.inference_mode()
     def encode(self, flux, modality):
@@ -161,7 +152,8 @@ class GalaxyModel(nn.Module):
 
     def __repr__(self):
         parameters = sum(p.numel() for p in self.parameters())
-        widths = ", ".join(f"{m}: {self.embed_dim(m)}" for m in self.modalities)
+        modalities = " and ".join(self.modalities)
         return (
-            f"<{type(self).__name__} {self.name!r} ({parameters / 1e6:.1f} M parameters; {widths})>"
+            f"<{type(self).__name__} {self.name!r}: {modalities} to {self.embed_dim} numbers, "
+            f"{parameters / 1e6:.1f} M parameters>"
         )

@@ -178,10 +178,6 @@ class SpecFormer(GalaxyModel):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def embed_dim(self, modality="spectrum"):
-        """Length of the embedding vectors (int)."""
-        return self.config["embed_dim"]
-
     def preprocess(self, x):
         """Normalise spectra and cut them into tokens.
 

@@ -176,10 +176,6 @@ class VisionTransformer(GalaxyModel):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def embed_dim(self, modality="image"):
-        """Length of the embedding vectors (int)."""
-        return self.config["embed_dim"]
-
     def _patches(self, x):
         patch = self.config["patch_size"]
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % patch or x.shape[3] % patch:

@@ -34,7 +34,7 @@ def model(golden):
     return load_model(golden / "astroclip_tiny.ckpt", device="cpu")
 
 
-def close(ours, theirs, dtype=torch.float32):
+def assert_close(ours, theirs, dtype=torch.float32):
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=ATOL[dtype])
 
 
@@ -60,7 +60,7 @@ def test_every_step_of_the_spectrum_encoder(model, spectra):
     backbone = encoder.backbone
     x = torch.from_numpy(spectra["spectra"])
     tokens = backbone.preprocess(x)
-    close(tokens, spectra["preprocess"])
+    assert_close(tokens, spectra["preprocess"])
     kept = outputs(
         {
             "block0": backbone.blocks[0],
@@ -76,7 +76,7 @@ def test_every_step_of_the_spectrum_encoder(model, spectra):
     kept["embedding_meanpool"] = kept["embedding"].mean(1)
     kept["tokens_in"] = backbone.data_embed(tokens) + backbone.position_embed.weight[:778]
     for name, ours in kept.items():
-        close(ours, spectra[name])
+        assert_close(ours, spectra[name])
 
 
 @pytest.mark.parametrize("length", [7780, 7785, 7790, 60, 31])
@@ -84,24 +84,26 @@ def test_spectra_of_other_lengths(model, spectra, length):
     full = spectra["spectra"]
     x = torch.from_numpy(np.pad(full, ((0, 0), (0, 20), (0, 0)), mode="wrap"))[:2, :length]
     if f"len{length}_preprocess" in spectra and length <= full.shape[1]:
-        close(model.spectrum_encoder.backbone.preprocess(x), spectra[f"len{length}_preprocess"])
+        assert_close(
+            model.spectrum_encoder.backbone.preprocess(x), spectra[f"len{length}_preprocess"]
+        )
     assert (
         model.spectrum_encoder.backbone.preprocess(x).shape
         == spectra[f"len{length}_preprocess"].shape
     )
     if f"len{length}_spectrum_head" in spectra:
-        close(model.spectrum_encoder(x), spectra[f"len{length}_spectrum_head"])
+        assert_close(model.spectrum_encoder(x), spectra[f"len{length}_spectrum_head"])
 
 
 def test_double_precision(model, spectra, images):
     model.double()
     x = torch.from_numpy(spectra["spectra"]).double()
     backbone = model.spectrum_encoder.backbone
-    close(backbone.preprocess(x), spectra["preprocess_f64"], torch.float64)
-    close(backbone(x), spectra["embedding_f64"], torch.float64)
-    close(model.spectrum_encoder(x), spectra["spectrum_head_f64"], torch.float64)
+    assert_close(backbone.preprocess(x), spectra["preprocess_f64"], torch.float64)
+    assert_close(backbone(x), spectra["embedding_f64"], torch.float64)
+    assert_close(model.spectrum_encoder(x), spectra["spectrum_head_f64"], torch.float64)
     rgb = torch.from_numpy(images["collated"]).double()
-    close(model.image_encoder(rgb), images["image_head_f64"], torch.float64)
+    assert_close(model.image_encoder(rgb), images["image_head_f64"], torch.float64)
 
 
 def test_every_step_of_the_image_encoder(model, images):
@@ -121,15 +123,15 @@ def test_every_step_of_the_image_encoder(model, images):
     )
     kept["cross_attention"] = kept["cross_attention"].unsqueeze(1)
     for name, ours in kept.items():
-        close(ours, images[name])
-    close(encoder(x[..., :96, :120]), images["image_head_96"])
+        assert_close(ours, images[name])
+    assert_close(encoder(x[..., :96, :120]), images["image_head_96"])
 
 
 def test_plain_astrodino(golden, images):
     model = load_model(golden / "astrodino_tiny.ckpt", config={"num_heads": 2}, device="cpu")
     x = torch.from_numpy(images["collated"])
-    close(model.class_token(x), images["astrodino_cls"])
-    close(model.double().class_token(x.double()), images["astrodino_cls_f64"], torch.float64)
+    assert_close(model.class_token(x), images["astrodino_cls"])
+    assert_close(model.double().class_token(x.double()), images["astrodino_cls_f64"], torch.float64)
 
 
 def test_specformer_alone(golden, spectra):
@@ -183,8 +185,8 @@ def test_contrastive_loss(golden, scale):
     loss, logits = clip_loss(a, b, scale)
     assert loss.item() == pytest.approx(float(arrays[f"loss_scale_{scale}"]), abs=5e-5)
     if scale == 15.5:
-        close(logits, arrays["logits_per_image"])
-        close(logits.T, arrays["logits_per_spectrum"])
+        assert_close(logits, arrays["logits_per_image"])
+        assert_close(logits.T, arrays["logits_per_spectrum"])
 
 
 @pytest.mark.parametrize("name", ["rand", "small"])
@@ -194,7 +196,7 @@ def test_contrastive_loss_of_short_vectors(golden, name):
     loss, logits = clip_loss(a, b)
     assert loss.item() == pytest.approx(float(arrays[f"{name}_loss_15.5"]), abs=5e-5)
     if name == "small":
-        close(logits, arrays["small_logits_15.5"])
+        assert_close(logits, arrays["small_logits_15.5"])
 
 
 def test_the_full_size_has_the_published_keys_and_shapes(golden):
