@@ -103,7 +103,12 @@ def _records(obj, preprocessing, survey, object_id):
         if "image" not in preprocessing:
             raise InputError("this model takes no images", object_id=object_id)
         if survey is None and isinstance(obj, fits.HDUList):
-            survey = next(iter(claims(Path(obj.filename() or object_id), obj)), None)
+            found = claims(Path(obj.filename() or object_id), obj)
+            if len(found) > 1:
+                raise InputError(
+                    f"claimed by {' and '.join(found)}; pass survey=", object_id=object_id
+                )
+            survey = found[0] if found else None
         yield from image_records(
             obj,
             preprocessing=preprocessing["image"],
@@ -146,7 +151,10 @@ def _survey_of(modality, name):
         return None
     survey = get_survey(name)
     if survey.modality != modality:
-        raise InputError(f"this is a {modality}, and survey {name!r} is of {survey.modality} data")
+        raise InputError(
+            f"survey {name!r} is of {survey.modality} data, and this object was given as {modality} "
+            "data; open files of spectra are to be given by their path"
+        )
     return survey
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance
 from astropy.table import QTable
 from astropy.wcs import WCS
@@ -233,6 +234,16 @@ def test_a_survey_of_the_other_modality_is_refused(model):
         aa.embed(spectrum(1), model=model, survey="legacysurvey")
     with pytest.raises(InputError, match="survey 'desi' is of spectrum data"):
         aa.embed(cutout(1), model=model, survey="desi")
+
+
+def test_open_files_claimed_twice_or_of_spectra_are_refused(model, monkeypatch):
+    image = fits.HDUList(fits.PrimaryHDU(np.zeros((3, 8, 8), "f4")))
+    monkeypatch.setattr("astroclip_astro.inputs.claims", lambda *_: ["one", "two"])
+    with pytest.raises(InputError, match="claimed by one and two; pass survey="):
+        aa.embed(image, model=model)
+    monkeypatch.setattr("astroclip_astro.inputs.claims", lambda *_: ["sdss"])
+    with pytest.raises(InputError, match="to be given by their path"):
+        aa.embed(image, model=model)
 
 
 def test_names_that_no_file_can_hold_are_escaped(model, tmp_path):
