@@ -152,8 +152,8 @@ def _survey_of(modality, name):
     survey = get_survey(name)
     if survey.modality != modality:
         raise InputError(
-            f"survey {name!r} is of {survey.modality} data, and this object was given as {modality} "
-            "data; open files of spectra are to be given by their path"
+            f"survey {name!r} is of {survey.modality} data, and this was given as {modality} data; "
+            "open files of spectra are to be given by their path"
         )
     return survey
 
