@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from astroclip_astro.models import SpecFormer, clip_loss
-from astroclip_astro.weights import load_model
+from astroclip_astro.weights import list_models, load_model
 from astroclip_astro.weights.layout import build
 
 ATOL = {torch.float32: 5e-5, torch.float64: 1e-9}
@@ -81,16 +81,10 @@ def test_every_step_of_the_spectrum_encoder(model, spectra):
 
 @pytest.mark.parametrize("length", [7780, 7785, 7790, 60, 31])
 def test_spectra_of_other_lengths(model, spectra, length):
-    full = spectra["spectra"]
-    x = torch.from_numpy(np.pad(full, ((0, 0), (0, 20), (0, 0)), mode="wrap"))[:2, :length]
-    if f"len{length}_preprocess" in spectra and length <= full.shape[1]:
-        assert_close(
-            model.spectrum_encoder.backbone.preprocess(x), spectra[f"len{length}_preprocess"]
-        )
-    assert (
-        model.spectrum_encoder.backbone.preprocess(x).shape
-        == spectra[f"len{length}_preprocess"].shape
-    )
+    # The arrays of 7785 and 7790 come from all of the 7781 pixels that the spectra have.
+    x = torch.from_numpy(spectra["spectra"])[:2, :length]
+    tokens = model.spectrum_encoder.backbone.preprocess(x)
+    assert_close(tokens, spectra[f"len{length}_preprocess"])
     if f"len{length}_spectrum_head" in spectra:
         assert_close(model.spectrum_encoder(x), spectra[f"len{length}_spectrum_head"])
 
@@ -213,8 +207,14 @@ def test_the_full_size_has_the_published_keys_and_shapes(golden):
     assert ours("SpecFormer", "specformer") == shapes["specformer"]
     prefixed = {f"backbone.{k}": v for k, v in ours("VisionTransformer", "astrodino").items()}
     assert prefixed == shapes["astrodino_teacher_backbone"]
-    total = sum(np.prod(shape) for shape in shapes["astroclip"].values())
-    assert total == 370_798_358
+    sections = ("astroclip", "specformer", "astrodino_teacher_backbone")
+    counts = {name: int(sum(map(np.prod, shapes[name].values()))) for name in sections}
+    counts["image_backbone"] = counts.pop("astrodino_teacher_backbone")
+    assert counts.items() <= shapes["param_counts"].items()
+    published = {row["name"]: row["parameters"] for row in list_models()}
+    assert published["astroclip"] == counts["astroclip"] == 370_798_358
+    assert published["specformer"] == counts["specformer"]
+    assert published["astrodino"] == counts["image_backbone"]
 
 
 @pytest.mark.parametrize("modality", ["spectrum", "image"])
