@@ -1,9 +1,11 @@
 """Checkpoints in every published layout; hostile and damaged ones do nothing but raise."""
 
 import contextlib
+import json
 import os
 import pickle
 import zipfile
+from importlib import resources
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ import torch
 from astroclip_astro.errors import PluginError, WeightsError
 from astroclip_astro.models import AstroCLIP, SpecFormer
 from astroclip_astro.weights import load_model, save_model
-from astroclip_astro.weights.layout import file_sha256
+from astroclip_astro.weights.checkpoint import _astroclip, _complete, _specformer, _vit
+from astroclip_astro.weights.layout import build, file_sha256
 
 HEADS = {
     "spectrum": {"num_heads": 2},
@@ -129,6 +132,45 @@ def test_golden_layouts(shared_dir):
     assert load_model(golden / "specformer_tiny.ckpt").config["num_heads"] == 2
     with pytest.raises(WeightsError, match="pass config= with num_heads"):
         load_model(golden / "astrodino_tiny.ckpt")
+
+
+def test_config_may_not_contradict_the_file(tmp_path, specformer):
+    content = {"state_dict": specformer.state_dict(), "hyper_parameters": {"num_heads": 2}}
+    path = write(tmp_path / "lightning.ckpt", content)
+    assert load_model(path, config={"num_heads": 2}).config["num_heads"] == 2
+    with pytest.raises(WeightsError, match="its num_heads is 2, not 4"):
+        load_model(path, config={"num_heads": 4})
+    with pytest.raises(WeightsError, match="its embed_dim is 8, not 16"):
+        load_model(path, config={"embed_dim": 16})
+
+
+def test_slices_of_another_length_need_their_overlap(tmp_path):
+    with torch.random.fork_rng():
+        model = SpecFormer(
+            input_dim=42,
+            slice_section_length=40,
+            slice_overlap=30,
+            embed_dim=8,
+            num_layers=1,
+            num_heads=2,
+        ).eval()
+    path = write(tmp_path / "slices.ckpt", model.state_dict())
+    with pytest.raises(WeightsError, match="pass config= with slice_overlap"):
+        load_model(path, config={"num_heads": 2})
+    loaded = load_model(path, config={"num_heads": 2, "slice_overlap": 30}, device="cpu")
+    x = torch.rand(1, 400, 1)
+    assert torch.equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["astroclip", "specformer", "astrodino"])
+def test_a_state_dict_of_the_published_size_needs_no_config(name):
+    file = resources.files("astroclip_astro.models") / "configs" / f"{name}.json"
+    known = json.loads(file.read_text())
+    # On the meta device the full size costs no memory; a file of it would be of 1.5 GB.
+    shapes = build(known["model"], known["config"]).state_dict()
+    infer = {"AstroCLIP": _astroclip, "SpecFormer": _specformer, "VisionTransformer": _vit}
+    told = infer[known["model"]](shapes, {})
+    assert _complete(known["model"], told, None, name) == known["config"]
 
 
 def test_missing_extra_misshapen_and_nan_are_named(tmp_path, specformer):
