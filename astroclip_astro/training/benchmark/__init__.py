@@ -1,0 +1,1 @@
+"""The tables and figures of the AstroCLIP paper, for any model and any data."""
