@@ -117,7 +117,9 @@ def regress(train, values, test, *, head="kNN", k=64, seed=0):
     if head == "kNN":
         return KNeighborsRegressor(k, weights="distance").fit(train, values).predict(test)
     scaler = StandardScaler().fit(values[:, None])
-    model = MLPRegressor(_HIDDEN, early_stopping=True, max_iter=500, random_state=seed)
+    model = MLPRegressor(
+        hidden_layer_sizes=_HIDDEN, early_stopping=True, max_iter=500, random_state=seed
+    )
     _fit(model, train, scaler.transform(values[:, None])[:, 0])
     return scaler.inverse_transform(model.predict(test)[:, None])[:, 0]
 
@@ -174,7 +176,9 @@ def classify(train, labels, test, *, head="kNN", k=64, seed=0):
         return np.full(len(test), labels[0])
     if head == "kNN":
         return KNeighborsClassifier(k, weights="distance").fit(train, labels).predict(test)
-    model = MLPClassifier(_HIDDEN, early_stopping=True, max_iter=500, random_state=seed)
+    model = MLPClassifier(
+        hidden_layer_sizes=_HIDDEN, early_stopping=True, max_iter=500, random_state=seed
+    )
     return _fit(model, train, labels).predict(test)
 
 
@@ -234,12 +238,12 @@ def accuracy(true, predicted):
     Parameters
     ----------
     true, predicted : numpy.ndarray
-        Shape (n,).
+        Shape (n,); entries where either is not `known` are left out.
 
     Returns
     -------
     float
-        NaN if no class is known.
+        `sklearn.metrics.accuracy_score`; NaN without objects.
 
     Examples
     --------
@@ -248,10 +252,8 @@ def accuracy(true, predicted):
     >>> accuracy(np.array(["a", "b", ""]), np.array(["a", "a", "a"]))
     0.5
     """
-    usable = known(true)
-    if not usable.any():
-        return nan
-    return float(accuracy_score(np.asarray(true)[usable], np.asarray(predicted)[usable]))
+    both = known(true) & known(predicted)
+    return float(accuracy_score(true[both], predicted[both])) if both.any() else nan
 
 
 def _offset(true, predicted):
@@ -271,8 +273,8 @@ def sigma_nmad(true, predicted):
     Returns
     -------
     float
-        1.4826 times the median of \\|Δ - median Δ\\| with Δ = (z_predicted - z_true) / (1 + z_true),
-        the standard deviation if Δ is normal; NaN without objects.
+        1.4826 times the median absolute deviation of (z_predicted - z_true) / (1 + z_true) from its
+        median: the standard deviation, were it normal. NaN without objects.
 
     Notes
     -----

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["MORPHOLOGY_ACCURACY", "PROPERTY_R2", "SOURCE", "published_r2"]
+__all__ = ["MORPHOLOGY_ACCURACY", "PROPERTY_R2", "SOURCE", "published_accuracy", "published_r2"]
 
 #: Where the figures are from.
 SOURCE = (
@@ -88,3 +88,32 @@ def published_r2(source, model, head, target):
     0.79
     """
     return PROPERTY_R2.get((source, model, head), {}).get(target, math.nan)
+
+
+def published_accuracy(question, head):
+    """Look up a published accuracy of classification by looks.
+
+    Parameters
+    ----------
+    question : str
+        A key of `MORPHOLOGY_ACCURACY`; spaces, hyphens and underscores are the same.
+    head : {"kNN", "MLP"}
+        How it is answered; the paper has the MLP only.
+
+    Returns
+    -------
+    float
+        NaN where the paper gives none.
+
+    Examples
+    --------
+    >>> from astroclip_astro.training.benchmark.published import published_accuracy
+    >>> published_accuracy("edge_on", "MLP"), published_accuracy("edge-on", "kNN")
+    (0.97, nan)
+    """
+    if head != "MLP":
+        return math.nan
+    plain = question.replace("_", " ").replace("-", " ")
+    return {name.replace("-", " "): a for name, a in MORPHOLOGY_ACCURACY.items()}.get(
+        plain, math.nan
+    )
