@@ -79,11 +79,29 @@ class Encoder(nn.Module):
             Vectors (B, embed_dim), not normalised; with `return_attention`, also the weights of
             the pooling, shape (B, head, T).
         """
-        pooled, weights = self.cross_attention(self.backbone(x), return_attention)
-        vectors = self.mlp(pooled)
-        if self.residual:
-            vectors = vectors + pooled
+        vectors, weights = self.pool(self.backbone(x), return_attention)
         return (vectors, weights) if return_attention else vectors
+
+    def pool(self, tokens, return_attention=False):
+        """Make one vector of the tokens of each object.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            Output of the backbone, shape (B, T, token_dim).
+        return_attention : bool
+            Also return how much the vector attends to each token.
+
+        Returns
+        -------
+        vectors : torch.Tensor
+            Shape (B, embed_dim), not normalised.
+        weights : torch.Tensor or None
+            Shape (B, head, T), None unless asked for.
+        """
+        pooled, weights = self.cross_attention(tokens, return_attention)
+        vectors = self.mlp(pooled)
+        return vectors + pooled if self.residual else vectors, weights
 
 
 class AstroCLIP(GalaxyModel):
