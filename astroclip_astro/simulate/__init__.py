@@ -5,9 +5,9 @@ astroclip_astro.simulate`` does the first from a shell. It needs the optional pa
 install astroclip_astro[simulate]``; none of them is imported before a galaxy is simulated.
 
 The recipe, one line for each module: `relations` are published scaling relations, `population`
-draws galaxies along them from a magnitude-limited volume, `spectra` turns them into light with
-bagpipes, `images` into pixels with GalSim, `noise` observes the spectra like DESI, `recipe` ties
-one object together and `survey` stores many.
+draws galaxies along them from magnitude-limited samples, `spectra` turns them into light with
+bagpipes, `structure` and `images` into pixels with GalSim, `contaminants` are stars and quasars,
+`noise` observes the spectra like DESI, `recipe` ties one object together and `survey` stores many.
 """
 
 from astroclip_astro.simulate.recipe import MockGalaxy, simulate_galaxy

@@ -14,9 +14,23 @@ from astropy import units as u
 from astroclip_astro.simulate.images import FIBRE_DIAMETER
 from astroclip_astro.simulate.spectra import LSF_SIGMA, WAVELENGTH_STEP, wavelength_grid
 
-__all__ = ["Exposure", "draw_exposure", "spectrum_sigma"]
+__all__ = ["Exposure", "draw_exposure", "observed_flux", "sky_in_fibre", "spectrum_sigma"]
 
-EXPOSURE_TIME = (250.0, 12_000.0)  # s, from one bright-time exposure to a deep stack
+# Exposure time (s) and median and range of the sky over a dark one, by sample: bright galaxies are
+# observed under the Moon, faint ones in dark time until they are deep enough (Schlafly et al. 2023,
+# AJ 166, 259). The ranges are choices.
+MOON, NO_MOON = (1.4, 0.8, 5.0), (1.1, 0.8, 2.0)
+EXPOSURES = {
+    "nearby": ((200.0, 2000.0), MOON),
+    "sdss-main": ((200.0, 2000.0), MOON),
+    "bgs": ((500.0, 4000.0), MOON),
+    "faint": ((1500.0, 12_000.0), NO_MOON),
+    "lrg": ((2000.0, 12_000.0), NO_MOON),
+}
+
+# Sky subtraction leaves about one per cent of the sky (Guy et al. 2023, AJ 165, 144), correlated
+# over some 20 Å.
+SKY_RESIDUAL, SKY_RESIDUAL_SCATTER, SKY_RESIDUAL_PIXELS = 0.01, 0.5, 25
 
 COLLECTING_AREA = 8.66e4  # cm2, the unobscured part of the Mayall's mirror seen by DESI
 
@@ -81,29 +95,73 @@ class Exposure:
     sky_brightness: float
 
 
-def draw_exposure(rng):
-    """Draw exposures that span DESI's programmes, from short bright-time ones to stacks.
+def draw_exposure(rng, sample):
+    """Draw an exposure as DESI's programmes would give to an object of a sample.
 
     Parameters
     ----------
     rng : numpy.random.Generator
+    sample : str
+        One of `~astroclip_astro.simulate.population.SAMPLES`.
 
     Returns
     -------
     Exposure
-        250 to 12 000 s, evenly in the logarithm; a sky 0.8 to 5 times a dark one.
+        Its time is even in the logarithm.
 
     Examples
     --------
     >>> import numpy as np
     >>> from astroclip_astro.simulate.noise import draw_exposure
-    >>> 250 <= draw_exposure(np.random.default_rng(0)).time <= 12_000
+    >>> 500 <= draw_exposure(np.random.default_rng(0), "bgs").time <= 4000
     True
     """
-    shortest, longest = np.log(EXPOSURE_TIME)
+    times, (median, darkest, brightest) = EXPOSURES[sample]
+    sky = median * np.exp(0.4 * rng.standard_normal())
     return Exposure(
-        time=float(np.exp(rng.uniform(shortest, longest))),
-        sky_brightness=float(np.clip(np.exp(0.25 + 0.4 * rng.standard_normal()), 0.8, 5.0)),
+        time=float(np.exp(rng.uniform(*np.log(times)))),
+        sky_brightness=float(np.clip(sky, darkest, brightest)),
+    )
+
+
+def observed_flux(flux, sigma, sky_brightness, rng):
+    """Observe noiseless spectra: photon and read noise, and what the sky subtraction leaves.
+
+    Parameters
+    ----------
+    flux, sigma : array_like
+        Noiseless flux and its noise, shape (n, 7781), 1e-17 erg s-1 cm-2 Å-1.
+    sky_brightness : array_like
+        Sky over a dark one, shape (n,).
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, 7781), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroclip_astro.simulate.noise import observed_flux
+    >>> rng = np.random.default_rng(0)
+    >>> observed_flux(np.zeros((2, 7781)), np.ones((2, 7781)), [1.0, 2.0], rng).shape
+    (2, 7781)
+    """
+    sky = _response()[1].astype(np.float32)
+    flux = np.asarray(flux, np.float32)
+    n, pixels = flux.shape
+    coarse = rng.standard_normal((n, pixels // SKY_RESIDUAL_PIXELS + 2), dtype=np.float32)
+    at = np.arange(pixels, dtype=np.float32) / SKY_RESIDUAL_PIXELS
+    left = at.astype(int)
+    weight = at - left
+    residual = coarse[:, left] * (1 - weight) + coarse[:, left + 1] * weight
+    share = SKY_RESIDUAL * np.exp(SKY_RESIDUAL_SCATTER * rng.standard_normal(n))
+    residual *= (share * np.asarray(sky_brightness)).astype(np.float32)[:, None] * sky
+    return (
+        flux
+        + residual
+        + np.asarray(sigma, np.float32) * rng.standard_normal(flux.shape, dtype=np.float32)
     )
 
 
@@ -134,6 +192,23 @@ def spectrum_sigma(flux, exposure):
     counts = electrons * exposure.time
     photons = counts * (np.maximum(flux, 0) + exposure.sky_brightness * sky)
     return np.sqrt(photons + READ_VARIANCE) / counts
+
+
+def sky_in_fibre():
+    """Flux of a dark sky in one fibre.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (7781,), float64, 1e-17 erg s-1 cm-2 Å-1.
+
+    Examples
+    --------
+    >>> from astroclip_astro.simulate.noise import sky_in_fibre
+    >>> sky_in_fibre().shape
+    (7781,)
+    """
+    return _response()[1]
 
 
 @lru_cache

@@ -2,7 +2,8 @@
 
 Masses are in solar masses of surviving stars, metallicities in units of the solar value Z = 0.02,
 and the cosmology is flat with H0 = 70 km/s/Mpc, Om0 = 0.3, the one that bagpipes uses. The mass
-function is taken not to evolve over 0.01 < z < 0.6. What follows no publication is called a choice.
+function is taken not to evolve over 0.005 < z < 0.8. What follows no publication is called a
+choice.
 """
 
 from dataclasses import dataclass
@@ -25,23 +26,31 @@ from astroclip_astro.simulate.relations import (
 )
 
 __all__ = [
-    "MAGNITUDE_LIMITS",
     "REDSHIFT_RANGE",
+    "SAMPLES",
     "Galaxy",
     "arcsec_per_kpc",
     "draw_galaxy",
-    "draw_limit",
+    "draw_sample",
 ]
 
 COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
 
-REDSHIFT_RANGE = (0.01, 0.6)
+REDSHIFT_RANGE = (0.005, 0.8)
 LOG_MASS_RANGE = (8.0, 12.0)
 
-# r-band limits (AB) and the share of objects drawn with each: a bright one for nearby galaxies,
-# the SDSS main galaxy sample (Strauss et al. 2002, AJ 124, 1810), the bright sample of the DESI
-# Bright Galaxy Survey (Hahn et al. 2023, AJ 165, 253), and one that reaches luminous red galaxies.
-MAGNITUDE_LIMITS = {16.0: 0.10, 17.77: 0.25, 19.5: 0.37, 20.5: 0.28}
+# Samples: r-band limit (AB), quiescent galaxies only, lowest redshift, share of the objects. A
+# bright one for nearby galaxies, the SDSS main galaxy sample (Strauss et al. 2002, AJ 124, 1810),
+# the bright sample of the DESI Bright Galaxy Survey (Hahn et al. 2023, AJ 165, 253), a fainter one,
+# and luminous red galaxies as DESI picks them (Zhou et al. 2023, AJ 165, 58). The shares are
+# choices.
+SAMPLES = {
+    "nearby": (16.0, False, 0.005, 0.12),
+    "sdss-main": (17.77, False, 0.005, 0.25),
+    "bgs": (19.5, False, 0.005, 0.30),
+    "faint": (20.5, False, 0.005, 0.15),
+    "lrg": (21.8, True, 0.35, 0.18),
+}
 
 # Typical fraction of the formed mass that is still in stars and remnants.
 SURVIVING_FRACTION = 0.55
@@ -99,6 +108,14 @@ class Galaxy:
         Number of star-forming knots.
     knot_fraction : float
         Fraction of the r-band disc light in knots.
+    n_arms : int
+        Number of spiral arms; 0 for a disc without.
+    arm_fraction : float
+        Fraction of the r-band disc light in spiral arms.
+    arm_pitch : float
+        Pitch angle of the arms, degrees.
+    bar_fraction : float
+        Fraction of the r-band disc light in a bar; 0 for a galaxy without.
     """
 
     redshift: float
@@ -125,10 +142,14 @@ class Galaxy:
     position_angle: float
     n_knots: int
     knot_fraction: float
+    n_arms: int
+    arm_fraction: float
+    arm_pitch: float
+    bar_fraction: float
 
 
-def draw_limit(rng):
-    """Draw the r-band magnitude limit of the sample that an object belongs to.
+def draw_sample(rng):
+    """Draw the sample that an object belongs to.
 
     Parameters
     ----------
@@ -136,21 +157,21 @@ def draw_limit(rng):
 
     Returns
     -------
-    float
-        AB magnitude, one of `MAGNITUDE_LIMITS`.
+    str
+        One of `SAMPLES`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from astroclip_astro.simulate.population import draw_limit
-    >>> draw_limit(np.random.default_rng(0))
-    np.float64(19.5)
+    >>> from astroclip_astro.simulate.population import draw_sample
+    >>> draw_sample(np.random.default_rng(0))
+    'bgs'
     """
-    return rng.choice(list(MAGNITUDE_LIMITS), p=list(MAGNITUDE_LIMITS.values()))
+    return str(rng.choice(list(SAMPLES), p=[share for *_, share in SAMPLES.values()]))
 
 
-def draw_galaxy(rng, limit):
-    """Draw one galaxy that may be brighter than a limiting r magnitude.
+def draw_galaxy(rng, sample):
+    """Draw one galaxy that may be brighter than the limit of a sample.
 
     Redshift and mass come from the comoving volume times the mass function, thinned to what a
     rough mass-to-light ratio puts above the limit (and somewhat below it: the caller cuts on the
@@ -160,8 +181,8 @@ def draw_galaxy(rng, limit):
     ----------
     rng : numpy.random.Generator
         Source of all randomness.
-    limit : float
-        r-band AB magnitude, one of `MAGNITUDE_LIMITS`.
+    sample : str
+        One of `SAMPLES`.
 
     Returns
     -------
@@ -171,11 +192,11 @@ def draw_galaxy(rng, limit):
     --------
     >>> import numpy as np
     >>> from astroclip_astro.simulate.population import draw_galaxy
-    >>> galaxy = draw_galaxy(np.random.default_rng(1), limit=17.77)
-    >>> 0.01 < galaxy.redshift < 0.6
+    >>> galaxy = draw_galaxy(np.random.default_rng(1), "sdss-main")
+    >>> 0.005 < galaxy.redshift < 0.8
     True
     """
-    redshift, log_mass, quiescent = _draw_from_volume(rng, limit)
+    redshift, log_mass, quiescent = _draw_from_volume(rng, sample)
     age_of_universe = float(_at_redshift("age", redshift))
 
     sequence = float(main_sequence(log_mass, redshift))
@@ -222,7 +243,10 @@ def draw_galaxy(rng, limit):
     n_knots, knot_fraction = 0, 0.0
     if not quiescent:
         n_knots = 1 + rng.poisson(30)
-        knot_fraction = np.clip(0.12 * 10 ** (0.4 * excess + 0.2 * rng.standard_normal()), 0, 0.5)
+        knot_fraction = np.clip(0.12 * 10 ** (0.4 * excess + 0.2 * rng.standard_normal()), 0, 0.35)
+    n_arms, arm_fraction, arm_pitch = _draw_arms(rng, log_mass, quiescent, bulge_to_total)
+    # Two in five spirals are barred (Masters et al. 2011, MNRAS 411, 2026: 30 per cent strongly).
+    bar_fraction = rng.uniform(0.08, 0.25) if n_arms and rng.random() < 0.4 else 0.0
 
     return Galaxy(
         redshift=redshift,
@@ -249,6 +273,10 @@ def draw_galaxy(rng, limit):
         position_angle=float(rng.uniform(0, 180)),
         n_knots=int(n_knots),
         knot_fraction=float(knot_fraction),
+        n_arms=int(n_arms),
+        arm_fraction=float(arm_fraction),
+        arm_pitch=float(arm_pitch),
+        bar_fraction=float(bar_fraction),
     )
 
 
@@ -269,7 +297,7 @@ def arcsec_per_kpc(redshift):
 
 @lru_cache
 def _cosmology_table():
-    z = np.linspace(0.005, 0.65, 400)
+    z = np.geomspace(0.004, 0.85, 600)
     return {
         "z": z,
         "age": COSMOLOGY.age(z).to_value(u.Gyr),
@@ -294,9 +322,10 @@ def _rough_magnitude(log_mass, redshift, quiescent):
 
 
 @lru_cache
-def _proposal(limit):
+def _proposal(sample):
     """Cumulative number of galaxies over cells of type, redshift and mass, and the cells."""
-    z_edges = np.geomspace(*REDSHIFT_RANGE, 151)
+    limit, red_only, z_min, _ = SAMPLES[sample]
+    z_edges = np.geomspace(z_min, REDSHIFT_RANGE[1], 151)
     mass_edges = np.linspace(*LOG_MASS_RANGE, 121)
     z, mass = (edges[:-1] + np.diff(edges) / 2 for edges in (z_edges, mass_edges))
     zz, mm = np.meshgrid(z, mass, indexing="ij")
@@ -306,15 +335,15 @@ def _proposal(limit):
     density = np.stack(
         [
             share * number * (_rough_magnitude(mm, zz, quiescent) < depth)
-            for quiescent, share in ((False, 1 - red), (True, red))
+            for quiescent, share in ((False, (1 - red) * (not red_only)), (True, red))
         ]
     )
     cumulative = np.cumsum(density.ravel())
     return cumulative / cumulative[-1], density.shape, z_edges, mass_edges
 
 
-def _draw_from_volume(rng, limit):
-    cumulative, shape, z_edges, mass_edges = _proposal(limit)
+def _draw_from_volume(rng, sample):
+    cumulative, shape, z_edges, mass_edges = _proposal(sample)
     cell = min(np.searchsorted(cumulative, rng.random(), side="right"), cumulative.size - 1)
     quiescent, i, j = np.unravel_index(cell, shape)
     redshift = rng.uniform(z_edges[i], z_edges[i + 1])
@@ -363,6 +392,22 @@ def _draw_bulge(rng, log_mass, quiescent):
     if quiescent:
         size *= 1 + 1.2 * fraction  # an elliptical is all bulge: no small bulge in a large disc
     return np.clip(fraction, 0.0, 0.98), size, rng.uniform(0.6, 1.0)
+
+
+def _draw_arms(rng, log_mass, quiescent, bulge_to_total):
+    """Number, light fraction and pitch angle (degrees) of spiral arms.
+
+    Two thirds of massive star-forming discs have them, two arms being the most frequent (Willett et
+    al. 2013, MNRAS 435, 2835); pitch angles of 10 to 30 degrees, tighter around larger bulges
+    (Kennicutt 1981, AJ 86, 1847). The numbers are choices.
+    """
+    spiral = 0.75 * expit((log_mass - 9.3) / 0.3)
+    if quiescent or rng.random() > spiral:
+        return 0, 0.0, 0.0
+    n_arms = rng.choice([1, 2, 3, 4], p=[0.08, 0.55, 0.2, 0.17])
+    fraction = np.clip(0.25 * 10 ** (0.2 * rng.standard_normal()), 0.08, 0.35)
+    pitch = np.clip(24 - 20 * bulge_to_total + 5 * rng.standard_normal(), 8, 35)
+    return n_arms, fraction, pitch
 
 
 def _draw_nucleus(rng, log_mass, quiescent):

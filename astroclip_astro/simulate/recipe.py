@@ -1,4 +1,4 @@
-"""From a seed and a number to one simulated galaxy: the recipe that a mock survey repeats."""
+"""From a seed and a number to one simulated object: the recipe that a mock survey repeats."""
 
 import hashlib
 import json
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from astropy import units as u
 
-from astroclip_astro.simulate import images, noise, population, spectra
+from astroclip_astro.simulate import contaminants, images, noise, population, spectra, structure
 
 __all__ = ["RECIPE_VERSION", "TRUTH", "MockGalaxy", "generator", "recipe_hash", "simulate_galaxy"]
 
-__doctest_requires__ = {"simulate_galaxy": ["galsim", "speclite"]}
+__doctest_requires__ = {"simulate_galaxy": ["dust_extinction", "galsim", "speclite"]}
 
 # To be raised whenever a change of code, rather than of a constant, changes what is simulated.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 # Independent random streams of one object.
 PHYSICS, SPECTRUM_NOISE, IMAGE_NOISE = range(3)
@@ -22,6 +22,8 @@ PHYSICS, SPECTRUM_NOISE, IMAGE_NOISE = range(3)
 # Truth columns: type, unit, what it is. Logarithms are to base ten.
 TRUTH = {
     "object_id": ("S24", None, "identifier, made of seed and number"),
+    "kind": ("S6", None, "galaxy, star or qso; what only galaxies have is NaN for the others"),
+    "sample": ("S9", None, "sample that it was drawn from"),
     "ra": ("f8", u.deg, "ICRS right ascension"),
     "dec": ("f8", u.deg, "ICRS declination"),
     "redshift": ("f8", None, "redshift"),
@@ -39,13 +41,18 @@ TRUTH = {
     "mag_g": ("f4", u.ABmag, "total DECam g magnitude"),
     "mag_r": ("f4", u.ABmag, "total DECam r magnitude"),
     "mag_z": ("f4", u.ABmag, "total DECam z magnitude"),
-    "magnitude_limit": ("f4", u.ABmag, "r-band limit of the sample it was drawn from"),
+    "ebv": ("f4", u.mag, "Milky Way reddening E(B-V), not corrected for"),
     "r_half": ("f4", u.arcsec, "r-band half-light radius along the major axis"),
     "bulge_to_total": ("f4", None, "bulge fraction of the r-band light"),
     "axis_ratio": ("f4", None, "minor over major axis of the disc"),
     "bulge_axis_ratio": ("f4", None, "minor over major axis of the bulge"),
     "position_angle": ("f4", u.deg, "of the major axis, north through east"),
     "n_knots": ("i4", None, "number of star-forming knots"),
+    "n_arms": ("i4", None, "number of spiral arms"),
+    "arm_fraction": ("f4", None, "fraction of the r-band disc light in spiral arms"),
+    "arm_pitch": ("f4", u.deg, "pitch angle of the spiral arms"),
+    "bar_fraction": ("f4", None, "fraction of the r-band disc light in a bar"),
+    "n_neighbours": ("i4", None, "other galaxies and stars in the cutout"),
     "fibre_fraction": ("f4", None, "fraction of the r-band light in the fibre"),
     "exposure_time": ("f4", u.s, "exposure time of the spectrum"),
     "sky_brightness": ("f4", None, "sky flux during it over that of a dark night"),
@@ -55,6 +62,14 @@ TRUTH = {
     "seeing_r": ("f4", u.arcsec, "PSF FWHM in r"),
     "seeing_z": ("f4", u.arcsec, "PSF FWHM in z"),
 }
+
+# Median E(B-V) of the Legacy Surveys' footprint is near 0.04 (Dey et al. 2019, AJ 157, 168, chose
+# it to be low); drawn from an exponential.
+MEAN_EBV = 0.05
+
+# Where the fibre's share of the light is measured: DECam's g, r and z, Å (Abbott et al. 2018, ApJS
+# 239, 18, rounded).
+BAND_CENTRES = (4830.0, 6430.0, 9260.0)
 
 # Declinations of the Legacy Surveys (Dey et al. 2019, AJ 157, 168).
 DECLINATION = (-18.0, 84.0)
@@ -125,21 +140,21 @@ def recipe_hash():
     64
     """
     constants = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for module in (population, spectra, images, noise)
+        name: value
+        for module in (population, spectra, structure, images, noise, contaminants)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, np.ndarray | dict | tuple | float | int)
     }
-    text = json.dumps([RECIPE_VERSION, constants], sort_keys=True)
+    text = json.dumps([RECIPE_VERSION, constants], sort_keys=True, default=np.ndarray.tolist)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def simulate_galaxy(seed, index):
-    """Simulate one galaxy.
+    """Simulate one object of the survey: a galaxy, or now and then a star or a quasar.
 
-    A sample (magnitude limit) is drawn, then galaxies until the model spectrum of one is brighter
-    than the limit in r. The spectrum is that of the whole galaxy times the fraction of the r-band
-    light that falls into the fibre: it has no aperture colour.
+    A sample is drawn, then galaxies until the model spectrum of one is brighter than the sample's
+    limit in r. The spectrum is that of the whole galaxy times the fraction of its light that falls
+    into the fibre, interpolated between the bands, so that it has the colour of the aperture.
 
     Parameters
     ----------
@@ -155,7 +170,7 @@ def simulate_galaxy(seed, index):
     Raises
     ------
     ImportError
-        If bagpipes, speclite or GalSim is not installed.
+        If bagpipes, speclite, dust_extinction or GalSim is not installed.
 
     Examples
     --------
@@ -164,27 +179,71 @@ def simulate_galaxy(seed, index):
     (3, 152, 152)
     """
     rng = generator(seed, index, PHYSICS)
-    limit = population.draw_limit(rng)
-    magnitude = np.full(3, np.inf)
-    while not magnitude[1] < limit:
-        galaxy = population.draw_galaxy(rng, limit)
-        model = spectra.model_spectrum(galaxy)
-        magnitude = 22.5 - 2.5 * np.log10(model.nanomaggies)
-
+    sample = population.draw_sample(rng)
+    ebv = min(rng.exponential(MEAN_EBV), 0.3)
     conditions = images.draw_conditions(rng)
-    exposure = noise.draw_exposure(rng)
-    image = images.draw_image(galaxy, model.nanomaggies, conditions, rng)
-    fraction = images.fibre_fraction(image[1], model.nanomaggies[1])
-    spectrum = model.flux * fraction
+    exposure = noise.draw_exposure(rng, sample)
+    shares = contaminants.CONTAMINANT_SHARE
+    kind = rng.choice(["galaxy", *shares], p=[1 - sum(shares.values()), *shares.values()])
+    if kind == "galaxy":
+        truth, model, drawn = _galaxy(sample, ebv, conditions, rng)
+    else:
+        truth, model, drawn = _point(kind, ebv, conditions, rng)
+    target, surroundings, n_neighbours = drawn
+    image = target + surroundings
+    totals = model.nanomaggies
+    fractions = images.fibre_fractions(image, totals)
+    colour = np.interp(np.log(spectra.wavelength_grid()), np.log(BAND_CENTRES), np.log(fractions))
+    spectrum = model.flux * np.exp(colour)
     spectrum_sigma = noise.spectrum_sigma(spectrum, exposure)
     image_sigma = images.pixel_sigma(conditions)
     fibre_area = np.pi / 4 * (images.FIBRE_DIAMETER / images.PIXEL_SCALE) ** 2  # pixels
-
+    magnitude = 22.5 - 2.5 * np.log10(totals)
     sine = rng.uniform(*np.sin(np.radians(DECLINATION)))
     truth = {
+        **{name: _missing(kind_) for name, (kind_, _, _) in TRUTH.items()},
+        **truth,
         "object_id": f"mock-{seed}-{index:07d}".encode(),
+        "kind": str(kind).encode(),
+        "sample": sample.encode(),
         "ra": rng.uniform(0, 360),
         "dec": np.degrees(np.arcsin(sine)),
+        "ebv": ebv,
+        **{f"mag_{band}": magnitude[i] for i, band in enumerate(spectra.BANDS)},
+        "n_neighbours": n_neighbours,
+        "fibre_fraction": fractions[1],
+        "exposure_time": exposure.time,
+        "sky_brightness": exposure.sky_brightness,
+        "snr_spectrum": np.median(spectrum / spectrum_sigma),
+        "snr_image": fractions[1] * totals[1] / (image_sigma[1] * np.sqrt(fibre_area)),
+        **{f"seeing_{band}": conditions.seeing[i] for i, band in enumerate(spectra.BANDS)},
+    }
+    for name, data in (("spectrum", spectrum), ("noise", spectrum_sigma), ("image", image)):
+        if not np.isfinite(data).all():
+            raise ArithmeticError(f"object {index} of seed {seed}: its {name} is not finite")
+    return MockGalaxy(
+        spectrum=spectrum.astype(np.float32),
+        spectrum_sigma=spectrum_sigma.astype(np.float32),
+        image=image.astype(np.float32),
+        image_sigma=image_sigma.astype(np.float32),
+        truth=truth,
+    )
+
+
+def _missing(kind):
+    """Value of a truth column for an object that has no such property."""
+    return {"S": b"", "f": np.nan}.get(kind[0], 0)
+
+
+def _galaxy(sample, ebv, conditions, rng):
+    """Truth, light and picture of a galaxy."""
+    limit = population.SAMPLES[sample][0]
+    nanomaggies = np.zeros(3)
+    while not nanomaggies[1] > 10 ** (0.4 * (22.5 - limit)):
+        galaxy = population.draw_galaxy(rng, sample)
+        model = spectra.model_spectrum(galaxy, ebv)
+        nanomaggies = model.nanomaggies
+    truth = {
         "redshift": galaxy.redshift,
         "log_mass": galaxy.log_mass,
         "age": model.age,
@@ -197,28 +256,23 @@ def simulate_galaxy(seed, index):
         "stellar_dispersion": galaxy.stellar_dispersion,
         "nuclear_lines": galaxy.nuclear_lines.encode(),
         "quiescent": galaxy.quiescent,
-        **{f"mag_{band}": magnitude[i] for i, band in enumerate(spectra.BANDS)},
-        "magnitude_limit": limit,
         "r_half": images.half_light_angle(galaxy),
         "bulge_to_total": galaxy.bulge_to_total,
         "axis_ratio": galaxy.disc_axis_ratio,
         "bulge_axis_ratio": galaxy.bulge_axis_ratio,
         "position_angle": galaxy.position_angle,
         "n_knots": galaxy.n_knots,
-        "fibre_fraction": fraction,
-        "exposure_time": exposure.time,
-        "sky_brightness": exposure.sky_brightness,
-        "snr_spectrum": np.median(spectrum / spectrum_sigma),
-        "snr_image": fraction * model.nanomaggies[1] / (image_sigma[1] * np.sqrt(fibre_area)),
-        **{f"seeing_{band}": conditions.seeing[i] for i, band in enumerate(spectra.BANDS)},
+        "n_arms": galaxy.n_arms,
+        "arm_fraction": galaxy.arm_fraction,
+        "arm_pitch": galaxy.arm_pitch,
+        "bar_fraction": galaxy.bar_fraction,
     }
-    for name, data in (("spectrum", spectrum), ("noise", spectrum_sigma), ("image", image)):
-        if not np.isfinite(data).all():
-            raise ArithmeticError(f"object {index} of seed {seed}: its {name} is not finite")
-    return MockGalaxy(
-        spectrum=spectrum.astype(np.float32),
-        spectrum_sigma=spectrum_sigma.astype(np.float32),
-        image=image,
-        image_sigma=image_sigma.astype(np.float32),
-        truth=truth,
-    )
+    return truth, model, images.draw_image(galaxy, nanomaggies, conditions, rng)
+
+
+def _point(kind, ebv, conditions, rng):
+    """Truth, light and picture of a star or quasar."""
+    drawn = contaminants.draw_contaminant(rng, kind)
+    model = contaminants.contaminant_spectrum(drawn, ebv)
+    truth = {"redshift": drawn.redshift}
+    return truth, model, images.draw_point(model.nanomaggies, conditions, rng)

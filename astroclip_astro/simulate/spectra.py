@@ -28,11 +28,12 @@ __all__ = [
     "ModelSpectrum",
     "load_bagpipes",
     "model_spectrum",
+    "observe_model",
     "require",
     "wavelength_grid",
 ]
 
-__doctest_requires__ = {"model_spectrum": ["galsim", "speclite"]}
+__doctest_requires__ = {("model_spectrum", "observe_model"): ["dust_extinction", "speclite"]}
 
 BANDS = ("g", "r", "z")
 
@@ -49,7 +50,7 @@ BIRTH_CLOUD_RATIO = 1 / 0.44
 # Sampling of the model: R = 4000 gives steps of 37 km/s.
 MODEL_RESOLUTION = 4000.0
 MODEL_RANGE = (3300.0, 11_100.0)  # Å observed: the reach of the DECam filter curves
-MAX_REDSHIFT = 0.65
+MAX_REDSHIFT = 0.85
 
 # Line ratios to Hβ = 1 of nuclei that young stars do not power, chosen within the Seyfert and
 # LINER regions of Kewley et al. (2006, MNRAS 372, 961): air wavelength (Å), Seyfert, LINER.
@@ -167,12 +168,14 @@ def wavelength_grid():
     return WAVELENGTH_START + WAVELENGTH_STEP * np.arange(N_PIXELS)
 
 
-def model_spectrum(galaxy):
+def model_spectrum(galaxy, ebv=0.0):
     """Compute the spectrum, the g, r, z fluxes and the true physics of a galaxy.
 
     Parameters
     ----------
     galaxy : `~astroclip_astro.simulate.population.Galaxy`
+    ebv : float
+        Milky Way reddening E(B-V), mag.
 
     Returns
     -------
@@ -188,7 +191,7 @@ def model_spectrum(galaxy):
     >>> import numpy as np
     >>> from astroclip_astro.simulate.population import draw_galaxy
     >>> from astroclip_astro.simulate.spectra import model_spectrum
-    >>> galaxy = draw_galaxy(np.random.default_rng(1), limit=17.77)
+    >>> galaxy = draw_galaxy(np.random.default_rng(1), "sdss-main")
     >>> model_spectrum(galaxy).flux.shape
     (7781,)
     """
@@ -208,21 +211,83 @@ def model_spectrum(galaxy):
     centre, line_flux = _lines(galaxy, synthesis, wavelength, continuum, scale)
     sigma = np.hypot(centre * galaxy.gas_dispersion / C_KMS, LSF_SIGMA)
 
-    edges = _edges(wavelength)
-    integral = np.concatenate([[0.0], np.cumsum(continuum * np.diff(edges))])
-    grid_edges = _edges(wavelength_grid())
-    flux = np.diff(np.interp(grid_edges, edges, integral)) / np.diff(grid_edges)
-    flux += _gaussian_lines(grid_edges, centre, line_flux, sigma)
-
-    total = continuum + _gaussian_lines(edges, centre, line_flux, sigma)
-    maggies = synthesis.filters.get_ab_maggies(total * 1e-17, wavelength)
+    seen = observe_model(wavelength, continuum, ebv, lines=(centre, line_flux, sigma))
     return ModelSpectrum(
-        flux=flux,
-        nanomaggies=1e9 * np.array([maggies[0][name] for name in synthesis.filters.names]),
+        flux=seen.flux,
+        nanomaggies=seen.nanomaggies,
         age=float(history.mass_weighted_age),
         log_z=float(np.log10(history.mass_weighted_zmet)),
         log_ssfr=float(history.ssfr),
     )
+
+
+def observe_model(wavelength, continuum, ebv=0.0, lines=None):
+    """Put a model on the survey's wavelength grid and through the g, r, z filters.
+
+    Parameters
+    ----------
+    wavelength : array_like
+        Observed vacuum wavelengths, shape (n,), Å, covering the filters.
+    continuum : array_like
+        Flux density, shape (n,), 1e-17 erg s-1 cm-2 Å-1.
+    ebv : float
+        Milky Way reddening E(B-V), mag, with the law of Fitzpatrick (1999, PASP 111, 63) for
+        R_V = 3.1.
+    lines : tuple of numpy.ndarray, optional
+        Centres (Å), fluxes (1e-17 erg s-1 cm-2) and Gaussian widths (Å) of emission lines.
+
+    Returns
+    -------
+    ModelSpectrum
+        Without physics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroclip_astro.simulate.spectra import observe_model
+    >>> wavelength = np.arange(3300.0, 11100.0)
+    >>> plain, dusty = (observe_model(wavelength, np.ones(7800), e).nanomaggies for e in (0, 0.1))
+    >>> (-2.5 * np.log10(dusty / plain)).round(2)
+    array([0.36, 0.24, 0.14])
+    """
+    dust = 10 ** (-0.4 * ebv * _extinction(wavelength))
+    continuum = continuum * dust
+    edges = _edges(wavelength)
+    integral = np.concatenate([[0.0], np.cumsum(continuum * np.diff(edges))])
+    grid_edges = _edges(wavelength_grid())
+    flux = np.diff(np.interp(grid_edges, edges, integral)) / np.diff(grid_edges)
+    total = continuum
+    if lines is not None:
+        centre, line_flux, sigma = lines
+        line_flux = line_flux * np.interp(centre, wavelength, dust)
+        flux += _gaussian_lines(grid_edges, centre, line_flux, sigma)
+        total = continuum + _gaussian_lines(edges, centre, line_flux, sigma)
+    filters = _filters()
+    maggies = filters.get_ab_maggies(total * 1e-17, wavelength)
+    return ModelSpectrum(
+        flux=flux,
+        nanomaggies=1e9 * np.array([maggies[0][name] for name in filters.names]),
+        age=np.nan,
+        log_z=np.nan,
+        log_ssfr=np.nan,
+    )
+
+
+@lru_cache
+def _filters():
+    return require("speclite.filters").load_filters(*(f"decam2014-{b}" for b in BANDS))
+
+
+def _extinction(wavelength):
+    """Milky Way extinction A over E(B-V) at observed wavelengths in Å."""
+    return np.interp(wavelength, *_extinction_curve())
+
+
+@lru_cache
+def _extinction_curve():
+    law = require("dust_extinction.parameter_averages").F99(Rv=3.1)
+    wavelength = np.arange(3200.0, 11_200.0, 20.0)
+    return wavelength, 3.1 * law(wavelength * u.AA)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,13 +299,11 @@ class _Synthesis:
     vacuum: np.ndarray
     line_vacuum: np.ndarray
     line_names: list
-    filters: object
 
 
 @lru_cache
 def _synthesis():
     bagpipes = load_bagpipes()
-    filters = require("speclite.filters").load_filters(*(f"decam2014-{b}" for b in BANDS))
     config = bagpipes.config
     before = config.max_redshift, config.R_spec
     config.max_redshift, config.R_spec = MAX_REDSHIFT, MODEL_RESOLUTION
@@ -269,7 +332,6 @@ def _synthesis():
         vacuum=_to_vacuum(model.wavelengths[start:stop]),
         line_vacuum=_to_vacuum(config.line_wavs),
         line_names=[str(name) for name in config.line_names],
-        filters=filters,
     )
 
 

@@ -20,7 +20,9 @@ from tqdm import tqdm
 
 from astroclip_astro.adapters.planes import tangent_wcs
 from astroclip_astro.errors import InputError
+from astroclip_astro.quality import Quality
 from astroclip_astro.simulate.images import PIXEL_SCALE
+from astroclip_astro.simulate.noise import observed_flux
 from astroclip_astro.simulate.recipe import (
     IMAGE_NOISE,
     RECIPE_VERSION,
@@ -34,7 +36,7 @@ from astroclip_astro.simulate.spectra import load_bagpipes, require, wavelength_
 
 __all__ = ["FLUX_UNIT", "MockSurvey"]
 
-__doctest_requires__ = {"MockSurvey": ["galsim", "speclite"]}
+__doctest_requires__ = {"MockSurvey": ["dust_extinction", "galsim", "speclite"]}
 
 FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
 
@@ -119,7 +121,7 @@ class MockSurvey:
         Raises
         ------
         ImportError
-            If bagpipes, GalSim or speclite is not installed.
+            If bagpipes, dust_extinction, GalSim or speclite is not installed.
         InputError
             If the folder holds a survey of another seed, recipe or shard size.
 
@@ -131,7 +133,7 @@ class MockSurvey:
         """
         if n < 1 or shard_size < 1:
             raise InputError(f"n={n}, shard_size={shard_size}: expected at least one galaxy")
-        for module in ("galsim", "speclite"):
+        for module in ("galsim", "speclite", "dust_extinction"):
             require(module)
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -285,7 +287,7 @@ class MockSurvey:
         row, data = self._row(i)
         rng = generator(self.seed, self._index(i), SPECTRUM_NOISE, realisation)
         sigma = data["spectrum_sigma"]
-        flux = data["spectrum"] + sigma * rng.standard_normal(sigma.shape, dtype=np.float32)
+        (flux,) = observed_flux(data["spectrum"][None], sigma[None], [row["sky_brightness"]], rng)
         return Spectrum(
             spectral_axis=wavelength_grid() * u.AA,
             flux=flux * FLUX_UNIT,
@@ -343,6 +345,7 @@ def _identity(row):
         "object_id": row["object_id"].decode(),
         "ra": float(row["ra"]),
         "dec": float(row["dec"]),
+        "quality": Quality.GOOD if row["kind"] == b"galaxy" else Quality.NOT_A_GALAXY,
     }
 
 

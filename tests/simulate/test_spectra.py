@@ -1,12 +1,19 @@
-"""Model spectra against bagpipes itself, laboratory wavelengths and analytic histories."""
+"""Model spectra against bagpipes itself, laboratory wavelengths, analytic histories, dust laws."""
 
 from dataclasses import replace
 
+import astropy.units as u
 import numpy as np
 import pytest
+from astropy.modeling.models import BlackBody
 
 from astroclip_astro.simulate.population import COSMOLOGY
-from astroclip_astro.simulate.spectra import load_bagpipes, model_spectrum, wavelength_grid
+from astroclip_astro.simulate.spectra import (
+    load_bagpipes,
+    model_spectrum,
+    observe_model,
+    wavelength_grid,
+)
 
 # Vacuum wavelengths, Å (NIST Atomic Spectra Database; SDSS table of galaxy lines).
 H_ALPHA, OIII, CA_K = 6564.61, 5008.24, 3934.78
@@ -22,7 +29,7 @@ def line_centre(flux, expected, half_width=12.0):
     return (x * y).sum() / y.sum()
 
 
-@pytest.mark.parametrize("redshift", [0.012, 0.2, 0.45])
+@pytest.mark.parametrize("redshift", [0.006, 0.2, 0.45])
 @pytest.mark.parametrize("line", [H_ALPHA, OIII])
 def test_emission_lines_are_at_vacuum_wavelengths(galaxy, line, redshift):
     flux = model_spectrum(replace(galaxy, redshift=redshift, gas_metallicity=0.1)).flux
@@ -125,6 +132,29 @@ def test_specific_star_formation_rate_of_a_delayed_history(galaxy):
     assert model.log_ssfr == pytest.approx(np.log10(recent / surviving) - 9, abs=0.05)
     assert model.age == pytest.approx(8.0 - np.trapezoid(rate * t, t) / formed, rel=0.01)
     assert model.log_z == pytest.approx(np.log10(0.8), abs=0.01)
+
+
+def test_milky_way_reddening_of_the_spectrum_is_that_of_dust_extinction(galaxy):
+    from dust_extinction.parameter_averages import F99
+
+    law = 3.1 * F99(Rv=3.1)(WAVELENGTH * u.AA)  # A(wavelength) over E(B-V)
+    for ebv in (0.03, 0.3):
+        clear, dusty = (model_spectrum(galaxy, e).flux for e in (0.0, ebv))
+        # Lines included: their light is dimmed as the continuum under them is.
+        np.testing.assert_allclose(dusty / clear, 10 ** (-0.4 * ebv * law), rtol=2e-3)
+
+
+def test_milky_way_extinction_in_the_bands():
+    wavelength = np.arange(3300.0, 11_100.0, 2.0)
+    star = BlackBody(7000 * u.K, scale=1 * u.erg / u.s / u.cm**2 / u.AA / u.sr)(wavelength * u.AA)
+    clear, dusty = (observe_model(wavelength, star.value, e).nanomaggies for e in (0.0, 0.05))
+    coefficients = -2.5 * np.log10(dusty / clear) / 0.05
+    # The law of Fitzpatrick through DECam's g, r, z on a model star of 7000 K, as DESI computes
+    # them (desiutil.dust); a black body has no Balmer break.
+    np.testing.assert_allclose(coefficients, [3.678, 2.459, 1.376], rtol=0.02)
+    # The coefficients of the Legacy Surveys refer to the map of Schlegel et al. (1998), whose
+    # E(B-V) is 1 / 0.86 of the true one (Schlafly & Finkbeiner 2011, ApJ 737, 103).
+    np.testing.assert_allclose(0.86 * coefficients, [3.214, 2.165, 1.211], rtol=0.04)
 
 
 def test_missing_package_says_how_to_install_it(monkeypatch):
