@@ -144,8 +144,8 @@ def paper_tables(
     >>> report = paper_tables([image], {"redshift": z}, np.arange(0, 60, 2), np.arange(1, 60, 2),
     ...                       k=2, n_resamples=20)
     >>> row = report.tables["properties"][0]
-    >>> row["input"], row["head"], row["property"], row["k"], bool(row["r2"] > 0.99)
-    ('image', 'kNN', 'redshift', 2, True)
+    >>> print(row["input"], row["head"], row["property"], row["k"], row["r2"] > 0.99)
+    image kNN redshift 2 True
     """
     truth = {name: np.asarray(truth[name], float) for name in PROPERTIES if name in truth}
     labels = {name: _as_text(values) for name, values in (labels or {}).items()}

@@ -1,0 +1,160 @@
+"""Embeddings of a whole data source, block by block and kept on disk."""
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from astroclip_astro.errors import InputError
+
+__all__ = ["embed_source", "fingerprint", "noise_generator"]
+
+log = logging.getLogger(__name__)
+
+# Objects that are read, and kept on disk, together: 0.3 GB of images and spectra.
+_BLOCK = 512
+
+
+def fingerprint(source):
+    """Identify what a source holds.
+
+    Parameters
+    ----------
+    source : Source
+        A source of training data.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits of the SHA-256 of its name, identifiers and targets.
+    """
+    digest = hashlib.sha256(source.name.encode())
+    digest.update("\n".join(map(str, source.object_id)).encode())
+    for name in sorted(source.targets):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(source.targets[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def noise_generator(*numbers):
+    """Source of noise that a few whole numbers decide.
+
+    Parameters
+    ----------
+    *numbers : int
+        A seed and what the noise is for, not negative.
+
+    Returns
+    -------
+    torch.Generator
+
+    Examples
+    --------
+    >>> from astroclip_astro.training.benchmark.encode import noise_generator
+    >>> noise_generator(0, 5).initial_seed() == noise_generator(0, 5).initial_seed()
+    True
+    """
+    state = np.random.SeedSequence([int(i) for i in numbers]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def embed_source(source, model, *, folder, n=None, seed=0, progress=True):
+    """Embed the first objects of a source, or read back what was embedded before.
+
+    Parameters
+    ----------
+    source : Source
+        A source of training data whose batches are on the model's grids.
+    model : GalaxyModel
+        In evaluation mode.
+    folder : path-like
+        Where blocks of embeddings are kept, in a folder of their own for each model, source and
+        seed; an interrupted run goes on from there.
+    n : int, optional
+        How many objects; all by default.
+    seed : int
+        Of the noise of simulated sources. The noise of an object depends on it and on the number of
+        its block only.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        By modality of both the model and the source: vectors, shape (n, embed_dim), float32. An
+        object that could not be read, or has no finite flux or no weight at all, is a row of NaN.
+
+    Raises
+    ------
+    InputError
+        If the model and the source have no modality in common.
+    ValueError
+        If the model is in training mode.
+    """
+    if model.training:
+        raise ValueError(f"model {model.name!r} is in training mode; call model.eval() first")
+    modalities = [m for m in model.modalities if m in source.modalities]
+    if not modalities:
+        raise InputError(
+            f"model {model.name!r} embeds {' and '.join(model.modalities)}, "
+            f"{source.name} has {' and '.join(sorted(source.modalities))} only"
+        )
+    n = len(source) if n is None else min(n, len(source))
+    key = f"{_weights(model)}-{model.preprocessing_hash}-{fingerprint(source)}-{seed}"
+    short = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = Path(folder) / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', model.name) or 'model'}-{short}"
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = []
+    starts = range(0, n, _BLOCK)
+    for start in tqdm(starts, desc=f"embed {model.name}", unit="block", disable=not progress):
+        stop = min(start + _BLOCK, n)
+        path = folder / f"{start:09d}-{stop:09d}.npz"
+        if not path.exists():
+            made = _block(source, model, modalities, np.arange(start, stop), seed)
+            part = path.with_suffix(f".{os.getpid()}.part")
+            with part.open("wb") as file:
+                np.savez(file, **made)
+            part.replace(path)
+        with np.load(path) as kept:
+            blocks.append({m: kept[m] for m in modalities})
+    vectors = {m: np.concatenate([block[m] for block in blocks]) for m in modalities}
+    for modality, rows in vectors.items():
+        if lost := int(np.isnan(rows).any(1).sum()):
+            log.warning("%d of %d objects have no %s embedding", lost, n, modality)
+    return vectors
+
+
+def _weights(model):
+    """What identifies the weights: their file's hash, or that of the values where there is none."""
+    if model.weights_sha256:
+        return model.weights_sha256
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _block(source, model, modalities, rows, seed):
+    """Vectors of consecutive objects."""
+    batch = source.read(rows, noise_generator(seed, rows[0]))
+    place = np.arange(len(rows))
+    if len(batch) != len(rows):  # a source may leave out what it cannot read
+        where = {name: i for i, name in enumerate(source.object_id[rows])}
+        place = np.array([where[name] for name in batch.object_id], int)
+    vectors = {}
+    for modality in modalities:
+        flux, ivar = getattr(batch, modality), getattr(batch, f"{modality}_ivar")
+        usable = flux.flatten(1).isfinite().all(1)
+        if ivar is not None:
+            usable &= (ivar.flatten(1) > 0).any(1)
+        vectors[modality] = np.full((len(rows), model.embed_dim), np.nan, np.float32)
+        size = 32 if model.device.type == "cpu" else 128
+        for chosen in usable.nonzero()[:, 0].split(size):
+            vectors[modality][place[chosen.numpy()]] = model.encode(flux[chosen], modality).numpy()
+    return vectors
