@@ -47,7 +47,7 @@ def smoothed(flux, width):
     Examples
     --------
     >>> import torch
-    >>> from astroclip_astro.training.observing import smoothed
+    >>> from astroclip_astro.training.mini.observing import smoothed
     >>> line = torch.zeros(1, 200)
     >>> line[0, 100] = 1.0
     >>> smoothed(line, torch.tensor([2.0]))[0, 100].item()
@@ -81,7 +81,7 @@ def redshifted(flux, factor, wavelength):
     Examples
     --------
     >>> import torch
-    >>> from astroclip_astro.training.observing import redshifted
+    >>> from astroclip_astro.training.mini.observing import redshifted
     >>> grid = torch.arange(4000.0, 5000.0)
     >>> redshifted(grid[None], torch.tensor([1.1]), grid)[0, 500].item()
     4090.909...

@@ -42,7 +42,7 @@ def without_continuum(flux):
     Examples
     --------
     >>> import torch
-    >>> from astroclip_astro.training.relative_redshift import without_continuum
+    >>> from astroclip_astro.training.mini.relative_redshift import without_continuum
     >>> without_continuum(torch.ones(1, 2000)).abs().max().item() < 1e-5
     True
     """
