@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import r2_score
 
 from astroclip_astro.simulate import MockSurvey
-from astroclip_astro.training.alignment import held_out
+from astroclip_astro.training.split import held_out
 
 MAGNITUDES = ("mag_g", "mag_r", "mag_z")
 SHAPE = ("r_half", "bulge_to_total", "axis_ratio", "bulge_axis_ratio", "n_knots")

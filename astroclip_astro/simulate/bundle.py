@@ -53,14 +53,15 @@ def bundle(survey, rows, path):
 def main(mocks, n):
     """Bundle N galaxies of the survey MOCKS that the bundled model was not trained on.
 
-    They are the first ones held out whose spectrum has a median S/N per pixel above 2.
+    They are the first galaxies held out whose spectrum has a median S/N per pixel above 2.
 
     Example: python -m astroclip_astro.simulate.bundle mocks/
     """
-    from astroclip_astro.training.alignment import held_out
+    from astroclip_astro.training.split import held_out
 
     survey = MockSurvey.open(mocks)
-    wanted = held_out(len(survey)) & (survey.truth["snr_spectrum"] > 2)
+    truth = survey.truth
+    wanted = held_out(len(survey)) & (truth["snr_spectrum"] > 2) & (truth["kind"] == "galaxy")
     small = bundle(survey, np.flatnonzero(wanted)[:n], Path(__file__).with_name("data"))
     click.echo(repr(small))
 

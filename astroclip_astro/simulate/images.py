@@ -361,4 +361,5 @@ def _half_light_of_composite(bulge_to_total, bulge_size):
         disc = gammainc(2, 1.678 * radius)
         return bulge_to_total * bulge + (1 - bulge_to_total) * disc - 0.5
 
-    return brentq(missing, 0.01, 2.0)
+    # It lies between the radii of the two; their constants are rounded.
+    return brentq(missing, 0.9 * min(bulge_size, 1), 1.1 * max(bulge_size, 1))

@@ -100,9 +100,12 @@ class MockObserver:
     Parameters
     ----------
     survey : astroclip_astro.simulate.MockSurvey
-        The survey; objects that `held_out` marks are left out.
+        The survey.
     spectrum, image : SpectrumPreprocessing, ImagePreprocessing
         The model's preprocessing.
+    rows : numpy.ndarray, optional
+        Which objects, in rising order, shape (N,), int64; by default all but those that `held_out`
+        marks.
 
     Attributes
     ----------
@@ -110,10 +113,10 @@ class MockObserver:
         Row in the survey of each object, shape (N,), int64.
     """
 
-    def __init__(self, survey, spectrum, image):
+    def __init__(self, survey, spectrum, image, rows=None):
         self.spectrum, self.image = spectrum, image
-        held = held_out(len(survey))
-        self.row = np.flatnonzero(~held)
+        self.row = np.flatnonzero(~held_out(len(survey))) if rows is None else rows
+        wanted = np.isin(np.arange(len(survey)), self.row)
         edge = (image.size - image.crop) // 2
         inner = slice(edge, edge + image.crop)
         # Half precision keeps 60,000 pairs in 10 GB; it resolves a thousandth of the flux.
@@ -127,9 +130,11 @@ class MockObserver:
             setattr(self, name, torch.empty((len(self.row), *shape), dtype=torch.float16))
         done = 0
         for start in range(0, len(survey), 500):
-            rows = slice(start, start + 500)
-            arrays = survey.arrays(rows)
-            kept = ~held[rows]
+            block = slice(start, start + 500)
+            kept = wanted[block]
+            if not kept.any():
+                continue
+            arrays = survey.arrays(block)
             part = slice(done, done + kept.sum())
             self.flux[part] = _half(arrays["spectrum"][kept])
             self.sigma[part] = _half(arrays["spectrum_sigma"][kept])
@@ -176,7 +181,7 @@ class MockObserver:
         flux = self.flux[index].float()
         return flux if factor is None else redshifted(flux, factor, self.wavelength)
 
-    def spectra(self, index, *, flux=None, window=None):
+    def spectra(self, index, *, flux=None, window=None, windowed=None):
         """Spectra of the chosen objects as some survey might deliver them.
 
         Parameters
@@ -187,6 +192,8 @@ class MockObserver:
             Noiseless flux, shape (B, L); by default that of the objects.
         window : tuple of float, optional
             Wavelengths (Å) outside which nothing is observed.
+        windowed : torch.Tensor, optional
+            Whom the window is for, shape (B,), bool; all by default.
 
         Returns
         -------
@@ -213,9 +220,9 @@ class MockObserver:
         flux *= torch.exp(torch.randn(n, 3) * torch.tensor(CALIBRATION) @ terms)
         flux *= 10 ** (SCALE * torch.randn(n, 1))
         _interpolate_gaps(flux)
-        return self._covered(flux, window).unsqueeze(-1)
+        return self._covered(flux, window, windowed).unsqueeze(-1)
 
-    def _covered(self, flux, window):
+    def _covered(self, flux, window, windowed):
         """Replace what a survey does not cover by the mean of the rest."""
         n = len(flux)
         first, last = self.wavelength[[0, -1]]
@@ -226,8 +233,11 @@ class MockObserver:
         blue, red = torch.where(kind < WHOLE, first, blue), torch.where(kind < WHOLE, last, red)
         if window is not None:
             # Its ends vary whatever the coverage, so that they tell nothing.
-            blue = blue.clamp(min=window[0]) + _uniform(n, 0, 160)
-            red = red.clamp(max=window[1]) - _uniform(n, 0, 320)
+            inner_blue = blue.clamp(min=window[0]) + _uniform(n, 0, 160)
+            inner_red = red.clamp(max=window[1]) - _uniform(n, 0, 320)
+            windowed = torch.ones(n, dtype=torch.bool) if windowed is None else windowed
+            blue = torch.where(windowed, inner_blue, blue)
+            red = torch.where(windowed, inner_red, red)
         observed = (self.wavelength >= blue[:, None]) & (self.wavelength <= red[:, None])
         mean = (flux * observed).sum(1, keepdim=True) / observed.sum(1, keepdim=True)
         return torch.where(observed, flux, mean)

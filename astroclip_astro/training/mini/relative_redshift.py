@@ -16,6 +16,7 @@ from torch.nn import functional as F
 __all__ = ["RelativeRedshift", "without_continuum"]
 
 LARGEST_SHIFT = 0.1
+PLAIN = 0.25  # share of the pairs of which one is as observed, in wavelength and coverage
 HIDDEN_RUNS, HIDDEN_TOKENS = 3, 5
 CONTINUUM_PIXELS = 401  # 320 Å
 LINES_WEIGHT = 0.3
@@ -23,7 +24,7 @@ LINES_WEIGHT = 0.3
 # neighbours in redshift if redshift moves a vector along a curve that is long compared with the
 # rest of the space; the more periods a curve goes through, the longer it is.
 PERIODS = (0.8, 0.4, 0.2, 0.1, 0.05)
-PHASES_WEIGHT = 0.5
+PHASES_WEIGHT = 0.2
 
 
 def without_continuum(flux):
@@ -84,7 +85,7 @@ class RelativeRedshift(nn.Module):
         self.lines = nn.Linear(backbone.embed_dim, self.section)
 
     def views(self, index):
-        """One observation of each galaxy as it is, and one that is shifted.
+        """Two observations of each galaxy at different redshifts.
 
         Parameters
         ----------
@@ -94,25 +95,56 @@ class RelativeRedshift(nn.Module):
         Returns
         -------
         observed : torch.Tensor
-            Shape (2 B, L, 1), first the galaxies as they are.
+            Shape (2 B, L, 1), first one of each galaxy, then the other.
         noiseless : torch.Tensor
             What was observed, shape (2 B, L).
         shift : torch.Tensor
-            ln of the factor on the wavelengths of the second half, shape (B,).
+            By how much ln(1 + z) of the second half is above that of the first, shape (B,).
         """
-        factor = 1 + LARGEST_SHIFT * (2 * torch.rand(len(index)) - 1)
+        factor = 1 + LARGEST_SHIFT * (2 * torch.rand(2, len(index)) - 1)
+        plain = torch.rand(len(index)) < PLAIN
+        factor[0, plain] = 1
         observer = self.observer
-        plain, shifted = observer.noiseless(index), observer.noiseless(index, factor)
-        # One window for all shifted ones, inside what every shift leaves: its ends tell nothing.
+        # One window for all that are shifted, inside what every shift leaves: its ends tell
+        # nothing.
         first, last = observer.wavelength[[0, -1]].tolist()
         window = first * (1 + LARGEST_SHIFT), last * (1 - LARGEST_SHIFT)
-        observed = torch.cat(
-            [
-                observer.spectra(index, flux=plain),
-                observer.spectra(index, flux=shifted, window=window),
-            ]
+        noiseless = [observer.noiseless(index, one) for one in factor]
+        observed = [
+            observer.spectra(index, flux=flux, window=window, windowed=windowed)
+            for flux, windowed in zip(noiseless, (~plain, torch.ones_like(plain)), strict=True)
+        ]
+        return torch.cat(observed), torch.cat(noiseless), torch.log(factor[1] / factor[0])
+
+    def compare(self, first, second, shift):
+        """Loss of the shifts between pairs of vectors.
+
+        Parameters
+        ----------
+        first, second : torch.Tensor
+            Vectors of the two observations of each galaxy, shape (B, embed_dim).
+        shift : torch.Tensor
+            By how much ln(1 + z) of the second is above that of the first, shape (B,).
+
+        Returns
+        -------
+        loss : torch.Tensor
+            Scalar.
+        parts : dict of torch.Tensor
+            ``shift`` and ``phases``, its terms, and ``correlation`` of the shifts with the true
+            ones.
+        """
+        found = (self.position(second) - self.position(first)).squeeze(1)
+        error = found - shift
+        linear = F.smooth_l1_loss(10 * error, torch.zeros_like(error), beta=0.1)
+        before, after = (
+            torch.atan2(pair[..., 1], pair[..., 0])
+            for pair in (self.phases(v).unflatten(1, (-1, 2)) for v in (first, second))
         )
-        return observed, torch.cat([plain, shifted]), torch.log(factor)
+        phases = (1 - torch.cos(after - before - shift[:, None] * self.frequency)).mean()
+        correlation = torch.corrcoef(torch.stack([found, shift]).detach())[0, 1]
+        parts = {"shift": linear, "phases": phases, "correlation": correlation}
+        return linear + PHASES_WEIGHT * phases, parts
 
     def forward(self, index):
         """Loss of one batch.
@@ -127,9 +159,9 @@ class RelativeRedshift(nn.Module):
         loss : torch.Tensor
             Scalar.
         parts : dict of torch.Tensor
-            ``shift`` and ``lines``, and ``error``, the median error of the shifts.
+            Those of `compare`, and ``lines``.
         """
-        observed, noiseless, wanted_shift = self.views(index)
+        observed, noiseless, shift = self.views(index)
         backbone = self.encoder.backbone
         tokens = backbone.preprocess(observed)
         n, length = tokens.shape[:2]
@@ -137,15 +169,8 @@ class RelativeRedshift(nn.Module):
         hidden = torch.zeros(n, length, dtype=torch.bool)
         hidden.scatter_(1, (start + torch.arange(HIDDEN_TOKENS)).flatten(1), True)
         out = backbone.forward_tokens(tokens.masked_fill(hidden[..., None], 0))
-        vectors = self.encoder.pool(out)[0]
-        first, second = self.position(vectors).float().squeeze(-1).chunk(2)
-        error = second - first - wanted_shift
-        pair = self.phases(vectors).float().unflatten(1, (-1, 2))
-        angle = torch.atan2(pair[..., 1], pair[..., 0])
-        before, after = angle.chunk(2)
-        phases = (1 - torch.cos(after - before - wanted_shift[:, None] * self.frequency)).mean()
-        shift = F.smooth_l1_loss(10 * error, torch.zeros_like(error), beta=0.1)
+        with torch.autocast(out.device.type, enabled=False):
+            redshift, parts = self.compare(*self.encoder.pool(out.float())[0].chunk(2), shift)
         wanted = without_continuum(noiseless).unfold(1, self.section, self.stride)
         lines = F.smooth_l1_loss(self.lines(out[:, 1:]).float(), wanted[:, : length - 1], beta=0.5)
-        parts = {"shift": shift, "phases": phases, "lines": lines, "error": error.detach().abs().median()}
-        return shift + PHASES_WEIGHT * phases + LINES_WEIGHT * lines, parts
+        return redshift + LINES_WEIGHT * lines, parts | {"lines": lines}

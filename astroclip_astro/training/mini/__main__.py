@@ -1,0 +1,96 @@
+"""The bundled model from a mock survey: ``python -m astroclip_astro.training.mini MOCKS OUT``."""
+
+import json
+import logging
+from importlib import resources
+from pathlib import Path
+
+import click
+import torch
+
+from astroclip_astro.models import AstroCLIP
+from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.training.mini.alignment import (
+    LARGEST_SCALE,
+    ObservedAlignment,
+    observed_tokens,
+)
+from astroclip_astro.training.mini.fit import fit
+from astroclip_astro.training.mini.observing import MockObserver
+from astroclip_astro.training.mini.relative_redshift import RelativeRedshift
+from astroclip_astro.weights import save_model
+
+__all__ = ["main", "make"]
+
+NAME = "astroclip-mini"
+
+#: Optimiser steps, objects per step and steps of warm-up of each stage.
+SCHEDULE = {
+    "spectra": {"steps": 2200, "batch_size": 128, "warmup": 60},
+    "alignment": {"steps": 1000, "batch_size": 384, "warmup": 100},
+}
+
+
+def make(survey, out, *, schedule=None, seed=0, progress=True):
+    """Pre-train and align the bundled model.
+
+    Parameters
+    ----------
+    survey : MockSurvey
+        Galaxies; every tenth is never looked at (`astroclip_astro.training.split.held_out`).
+    out : path-like
+        Folder of the checkpoints, from which an interrupted run goes on, and of the result, called
+        ``astroclip-mini.safetensors``.
+    schedule : dict, optional
+        By stage, arguments of `fit`; the published recipe's by default.
+    seed : int
+        Of everything random.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    AstroCLIP
+        In evaluation mode.
+    """
+    schedule, out = schedule or SCHEDULE, Path(out)
+    torch.manual_seed(seed)
+    about = json.loads(
+        (resources.files("astroclip_astro.models") / "configs" / f"{NAME}.json").read_text()
+    )
+    model = AstroCLIP(**about["config"])
+    model.set_preprocessing(about["preprocessing"])
+    observer = MockObserver(survey, **model.preprocessing)
+
+    def stage(name, task):
+        return fit(task, out / name, seed=seed, progress=progress, **schedule[name])
+
+    redshift = stage("spectra", RelativeRedshift(model.spectrum_encoder, observer))
+    tokens = observed_tokens(
+        model.spectrum_encoder.backbone, observer, out / "tokens", progress=progress
+    )
+    task = stage("alignment", ObservedAlignment(model, redshift, observer, *tokens))
+    scale = task.log_scale.detach().exp().clamp(max=LARGEST_SCALE).item()
+    model.logit_scale = model.config["logit_scale"] = round(scale, 3)
+    model.training_range = observer.mean_flux()
+    save_model(model, out / f"{NAME}.safetensors", name=NAME, dtype=torch.float16)
+    return model.requires_grad_(False)
+
+
+@click.command()
+@click.argument("mocks", type=click.Path(exists=True, file_okay=False))
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+def main(mocks, out, seed):
+    """Make the bundled model from the mock survey MOCKS; checkpoints and weights go to OUT.
+
+    An interrupted run goes on where it was.
+
+    Example: python -m astroclip_astro.training.mini mocks/ run/
+    """
+    logging.basicConfig(level=logging.INFO)
+    make(MockSurvey.open(mocks), out, seed=seed)
+
+
+if __name__ == "__main__":
+    main()
