@@ -86,7 +86,7 @@ def register_models():
         factory="astroclip_astro.weights.registry:bundled",
         modalities=("spectrum", "image"),
         embed_dim=128,
-        parameters=3_648_754,
+        parameters=3_063_026,
         bundled=True,
         options={"filename": "astroclip-mini.safetensors"},
         citation=_PAPER,

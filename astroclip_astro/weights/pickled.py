@@ -30,6 +30,11 @@ _STORAGES = {
 class Inert:
     """Stands in for an object whose class must not run: it keeps what it is given.
 
+    Parameters
+    ----------
+    *args, **kwargs : object
+        Ignored.
+
     Attributes
     ----------
     state : object
@@ -56,7 +61,13 @@ class Inert:
         self.contents[key] = value
 
     def append(self, item):
-        """Ignore an item that the pickle adds."""
+        """Ignore an item that the pickle adds.
+
+        Parameters
+        ----------
+        item : object
+            Ignored.
+        """
 
     extend = add = append
 

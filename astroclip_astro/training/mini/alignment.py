@@ -20,6 +20,7 @@ from astroclip_astro.training.mini.relative_redshift import LARGEST_SHIFT
 __all__ = ["ObservedAlignment", "observed_tokens"]
 
 VIEWS_WEIGHT = 0.5
+SECOND_IMAGES = 4  # one in so many images is observed twice
 AGREEMENT_WEIGHT = 1.0
 CHUNK = 1000
 # A learned multiplier goes no higher (Radford et al. 2021, https://arxiv.org/abs/2103.00020,
@@ -93,7 +94,8 @@ class ObservedAlignment(nn.Module):
     """The alignment task: InfoNCE between images and spectra, and what keeps redshifts sharp.
 
     To the loss of Parker et al. 2024 (MNRAS 531, 4990, eq. 3) are added: the same loss between two
-    observations of a spectrum (Chen et al. 2020, https://arxiv.org/abs/2002.05709), the relative
+    observations of a spectrum, and of an image, so that what only one of them shows is not lost
+    (Chen et al. 2020, https://arxiv.org/abs/2002.05709), the relative
     redshift of pre-training, and the distance in pre-training's redshift coordinate between the
     vector of an image and that of its spectrum.
 
@@ -133,19 +135,23 @@ class ObservedAlignment(nn.Module):
             Its terms, and ``top1``, how often the right spectrum is the closest to its image.
         """
         first, second = torch.randperm(2).tolist()
-        image = self.model.image_encoder(self.observer.images(index)).float()
+        seen = torch.cat([index, index[: len(index) // SECOND_IMAGES]])
+        images = self.model.image_encoder(self.observer.images(seen)).float()
+        image, image_again = images[: len(index)], images[len(index) :]
         with torch.autocast("cpu", enabled=False):
             tokens = self.tokens[index][:, [first, second, 2]].float()
             vectors = self.model.spectrum_encoder.pool(tokens.flatten(0, 1))[0]
             spectrum, again, moved = vectors.unflatten(0, (len(index), 3)).unbind(1)
             scale = self.log_scale.exp().clamp(max=LARGEST_SCALE)
             clip, logits = clip_loss(image, spectrum, scale)
-            views, _ = clip_loss(again, spectrum, scale)
+            views = clip_loss(again, spectrum, scale)[0]
+            looks = clip_loss(image_again, image[: len(image_again)], scale)[0]
             redshift, shift_parts = self.redshift.compare(spectrum, moved, self.shift[index])
             position = self.redshift.position
             apart = (position(image) - position(spectrum).detach()).squeeze(1)
             agreement = F.smooth_l1_loss(10 * apart, torch.zeros_like(apart), beta=0.5)
         top1 = (logits.argmax(1) == torch.arange(len(index))).float().mean()
-        parts = {"clip": clip, "views": views, "agreement": agreement, "top1": top1}
+        parts = {"clip": clip, "views": views, "looks": looks, "agreement": agreement, "top1": top1}
         parts |= shift_parts | {"scale": scale}
-        return clip + VIEWS_WEIGHT * views + redshift + AGREEMENT_WEIGHT * agreement, parts
+        loss = clip + VIEWS_WEIGHT * (views + looks) + redshift + AGREEMENT_WEIGHT * agreement
+        return loss, parts
