@@ -118,11 +118,12 @@ def test_arrays_are_the_rows_asked_for(survey):
     assert everything["image"].shape == (N, 3, 152, 152)
     assert all(np.isfinite(array).all() for array in everything.values())
     assert all(array.dtype == np.float32 for array in everything.values())
-    for rows in (slice(3, 11), slice(5, 6), slice(1, None, 5), slice(-3, None), slice(4, 4)):
+    slices = slice(3, 11), slice(5, 6), slice(1, None, 5), slice(-3, None), slice(4, 4)
+    for rows in (*slices, slice(None, None, -1), [7, 2, 11, 2], [-1], np.zeros(0, int)):
         for name, array in survey.arrays(rows).items():
             np.testing.assert_array_equal(array, everything[name][rows])
-    with pytest.raises(InputError, match="positive step"):
-        survey.arrays(slice(None, None, -1))
+    with pytest.raises(IndexError):
+        survey.arrays([N])
 
 
 def test_spectrum_noise_has_the_stated_statistics(survey):
