@@ -154,7 +154,7 @@ def observed_flux(flux, sigma, sky_brightness, rng):
     coarse = rng.standard_normal((n, pixels // SKY_RESIDUAL_PIXELS + 2), dtype=np.float32)
     at = np.arange(pixels, dtype=np.float32) / SKY_RESIDUAL_PIXELS
     left = at.astype(int)
-    weight = at - left
+    weight = at - left.astype(np.float32)
     residual = coarse[:, left] * (1 - weight) + coarse[:, left + 1] * weight
     share = SKY_RESIDUAL * np.exp(SKY_RESIDUAL_SCATTER * rng.standard_normal(n))
     residual *= (share * np.asarray(sky_brightness)).astype(np.float32)[:, None] * sky

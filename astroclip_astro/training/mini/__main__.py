@@ -26,7 +26,7 @@ NAME = "astroclip-mini"
 
 #: Optimiser steps, objects per step and steps of warm-up of each stage.
 SCHEDULE = {
-    "spectra": {"steps": 2200, "batch_size": 128, "warmup": 60},
+    "spectra": {"steps": 3200, "batch_size": 128, "warmup": 60},
     "alignment": {"steps": 1000, "batch_size": 384, "warmup": 100},
 }
 
