@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import records
 from astroclip_astro.surveys.files import get_survey
 from astroclip_astro.training.sources.base import Source
-from astroclip_astro.training.sources.tables import properties, read_table
+from astroclip_astro.training.sources.tables import different, properties, read_table
 
 __all__ = ["FolderSource"]
 
@@ -130,7 +130,7 @@ class FolderSource(Source):
             raise InputError(f"{path}: no file of {survey} in it")
         self._files = {reader.modality: files}
         self._place = place
-        self.object_id = _different([record.object_id for record in found])
+        self.object_id = different([record.object_id for record in found])
         self.ra = np.array([record.ra for record in found], np.float64)
         self.dec = np.array([record.dec for record in found], np.float64)
         redshift = np.array([record.redshift for record in found], np.float64)
@@ -201,13 +201,3 @@ class FolderSource(Source):
             if modality == "spectrum":
                 tensors["spectrum_ivar"] = batch.ivar
         return self._batch(rows[good], **{name: flux[good] for name, flux in tensors.items()})
-
-
-def _different(names):
-    """Names that are all different: the second one of a name gets [1], and so on."""
-    seen = Counter()
-    different = []
-    for name in names:
-        different.append(f"{name}[{seen[name]}]" if seen[name] else name)
-        seen[name] += 1
-    return np.array(different)

@@ -1,5 +1,7 @@
 """Tables of positions and properties that come along with training data."""
 
+from collections import Counter
+
 import numpy as np
 from astropy import units as u
 from astropy.io.registry import IORegistryError
@@ -7,7 +9,7 @@ from astropy.table import Table
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["properties", "read_table"]
+__all__ = ["different", "properties", "read_table"]
 
 #: Units that known columns are brought to; without a unit of their own they are taken to be in it.
 _UNITS = {
@@ -101,3 +103,30 @@ def properties(table, exclude=()):
                 ) from error
         found[name] = np.asarray(values, np.float64)
     return found
+
+
+def different(names):
+    """Make names differ.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names, of which some may come more than once.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N,), str: the second one of a name has ``[1]`` behind it, and so on.
+
+    Examples
+    --------
+    >>> from astroclip_astro.training.sources.tables import different
+    >>> different(["a", "b", "a"])
+    array(['a', 'b', 'a[1]'], dtype='<U4')
+    """
+    seen = Counter()
+    found = []
+    for name in names:
+        found.append(f"{name}[{seen[name]}]" if seen[name] else name)
+        seen[name] += 1
+    return np.array(found)
