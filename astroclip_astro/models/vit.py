@@ -246,5 +246,40 @@ class VisionTransformer(GalaxyModel):
         cls = self.cls_token.expand(len(x), -1, -1)
         return self._run(torch.cat([cls, patches], 1) + self.pos_embed)[:, 0]
 
+    def training_tokens(self, x, hidden=None):
+        """Encode images as self-supervised training does, at any size.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            RGB images, shape (B, 3, H, W), H and W multiples of `patch_size`.
+        hidden : torch.Tensor, optional
+            Patches whose place the mask token takes, shape (B, T), bool.
+
+        Returns
+        -------
+        torch.Tensor
+            Class token and patch tokens, shape (B, 1 + T, embed_dim). Where the size is not
+            `img_size`, the position embedding is interpolated (bicubic, as DINOv2 does).
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
+        """
+        patches = self._patches(x)
+        if hidden is not None:
+            patches = torch.where(hidden[..., None], self.mask_token.to(patches.dtype), patches)
+        patch = self.config["patch_size"]
+        shape = x.shape[2] // patch, x.shape[3] // patch
+        side = self.config["img_size"] // patch
+        cls_position, position = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        if shape != (side, side):
+            grid = position.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+            grid = F.interpolate(grid, size=shape, mode="bicubic", align_corners=False)
+            position = grid.flatten(2).transpose(1, 2)
+        cls = self.cls_token.expand(len(x), -1, -1)
+        return self._run(torch.cat([cls + cls_position, patches + position], 1))
+
     def _embed_image(self, x):
         return self.class_token(x)

@@ -5,6 +5,7 @@ section 5). They are small and local, so that no package of ready-made networks 
 """
 
 import time
+from itertools import pairwise
 
 import lightning as L
 import numpy as np
@@ -131,7 +132,7 @@ class ResNet18(nn.Module):
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(_Block(a, b, 1 if i == 0 else 2), _Block(b, b, 1))
-                for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+                for i, (a, b) in enumerate(pairwise(widths))
             )
         )
         self.head = nn.Linear(8 * width, n_out)

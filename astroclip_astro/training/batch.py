@@ -80,6 +80,37 @@ class TrainingBatch:
                 yield name, getattr(self, name)
         yield from self.targets.items()
 
+    @classmethod
+    def join(cls, batches, modalities=("image", "spectrum")):
+        """Put batches one after another.
+
+        Parameters
+        ----------
+        batches : sequence of TrainingBatch
+            At least one.
+        modalities : collection of str
+            What to take; every batch has it.
+
+        Returns
+        -------
+        TrainingBatch
+            Without `repeat`. A target that some batches do not have is NaN there; the inverse
+            variance of images is None unless it is known in all batches.
+        """
+        names = [n for m in ("spectrum", "image") if m in modalities for n in (m, f"{m}_ivar")]
+        joined = {}
+        for name in names:
+            parts = [getattr(batch, name) for batch in batches]
+            known = all(part is not None for part in parts)
+            joined[name] = torch.cat(parts) if known else None
+        targets = dict.fromkeys(name for batch in batches for name in batch.targets)
+        for name in targets:
+            targets[name] = torch.cat(
+                [b.targets.get(name, torch.full((len(b),), torch.nan)) for b in batches]
+            )
+        ids = np.concatenate([batch.object_id for batch in batches])
+        return cls(object_id=ids, targets=targets, **joined)
+
     def __len__(self):
         return len(self.object_id)
 

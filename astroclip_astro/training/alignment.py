@@ -88,7 +88,7 @@ def gather(x):
     Examples
     --------
     >>> import torch
-    >>> from astroclip_astro.training.alignment_module import gather
+    >>> from astroclip_astro.training.alignment import gather
     >>> gather(torch.eye(2))
     tensor([[1., 0.],
             [0., 1.]])
@@ -120,7 +120,7 @@ def contrastive_loss(first, second, identity, logit_scale):
     Examples
     --------
     >>> import torch
-    >>> from astroclip_astro.training.alignment_module import contrastive_loss
+    >>> from astroclip_astro.training.alignment import contrastive_loss
     >>> contrastive_loss(torch.ones(2, 8), torch.ones(2, 8), torch.tensor([7, 7]), 15.5)
     tensor(0.)
     """
@@ -153,7 +153,7 @@ def recall(query, answer, identity, k):
     Examples
     --------
     >>> import torch
-    >>> from astroclip_astro.training.alignment_module import recall
+    >>> from astroclip_astro.training.alignment import recall
     >>> recall(torch.eye(4), torch.eye(4), torch.arange(4), k=1)
     1.0
     >>> recall(torch.ones(4, 4), torch.ones(4, 4), torch.arange(4), k=1)
@@ -208,8 +208,8 @@ def _second_observations(batch, pairs):
     strangers = np.setdiff1d(repeat.object_id, batch.object_id)
     if len(strangers):
         raise InputError(
-            "a second observation of an object that is not in the batch: expected each object_id of "
-            "batch.repeat in batch.object_id",
+            "a second observation of an object that is not in the batch: expected each object_id "
+            "of batch.repeat in batch.object_id",
             object_id=str(strangers[0]),
         )
     kept = (repeat.spectrum_ivar > 0).any(1).cpu().numpy()
@@ -221,7 +221,8 @@ class Alignment(L.LightningModule):
     """Train an AstroCLIP model so that the image and the spectrum of a galaxy agree.
 
     Each optimiser step contrasts one `TrainingBatch` per process with all others: the negatives
-    come from the whole batch and from all processes. `micro_batch` bounds the memory of a large one.
+    come from the whole batch and from all processes. `micro_batch` bounds the memory of a large
+    one.
 
     Parameters
     ----------
@@ -274,7 +275,7 @@ class Alignment(L.LightningModule):
     Examples
     --------
     >>> from astroclip_astro.models import AstroCLIP
-    >>> from astroclip_astro.training.alignment_module import Alignment
+    >>> from astroclip_astro.training.alignment import Alignment
     >>> model = AstroCLIP(
     ...     spectrum={"embed_dim": 24, "num_layers": 2, "num_heads": 2},
     ...     image={"embed_dim": 32, "depth": 8, "num_heads": 2},

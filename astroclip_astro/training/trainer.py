@@ -1,0 +1,391 @@
+"""From settings to a trained model, with checkpoints from which a run goes on exactly."""
+
+import dataclasses
+import inspect
+import logging
+import os
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from astroclip_astro.errors import InputError
+from astroclip_astro.models import AstroCLIP, SpecFormer, VisionTransformer
+from astroclip_astro.training.alignment import Alignment
+from astroclip_astro.training.data import GalaxyDataModule
+from astroclip_astro.training.distillation import SelfDistillation
+from astroclip_astro.training.masked import MaskedModelling
+from astroclip_astro.training.sources import open_source
+from astroclip_astro.weights import load_model, save_model
+
+__all__ = ["METHODS", "NonFiniteLossError", "fit", "train"]
+
+log = logging.getLogger(__name__)
+
+#: By kind of run: the model's class, and the training method.
+METHODS = {
+    "specformer": (SpecFormer, MaskedModelling),
+    "image": (VisionTransformer, SelfDistillation),
+    "align": (AstroCLIP, Alignment),
+}
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss is NaN or infinite; the message names the objects."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes aside and renames, so that a kill at any moment leaves a whole checkpoint.
+
+    Reads with ``weights_only=True``: nothing in a checkpoint is executed.
+    """
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : dict
+            What to write.
+        path : path-like
+            File.
+        storage_options : object
+            Not used.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"{path.name}.part")
+        with aside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+    def load_checkpoint(self, path, map_location=None, weights_only=None):
+        """Read a checkpoint.
+
+        Parameters
+        ----------
+        path : path-like
+            File.
+        map_location : object, optional
+            As `torch.load` has it.
+        weights_only : bool, optional
+            Not used: always True.
+
+        Returns
+        -------
+        dict
+            The checkpoint.
+        """
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class SeedEachStep(L.Callback):
+    """Lets the seed, the step and the process decide all chance in a step, and nothing else.
+
+    Validation has seeds of its own and leaves training as it was.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+        self._before = None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        """Seed a training batch."""
+        number = trainer.global_step * trainer.accumulate_grad_batches
+        number += trainer.fit_loop.epoch_loop.batch_progress.current.ready % max(
+            1, trainer.accumulate_grad_batches
+        )
+        torch.manual_seed(_mixed(self.seed, 0, number, trainer.global_rank))
+
+    def on_validation_start(self, trainer, pl_module):
+        """Keep the state of chance."""
+        self._before = torch.get_rng_state()
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        """Seed a validation batch."""
+        torch.manual_seed(_mixed(self.seed, 1, batch_idx, trainer.global_rank))
+
+    def on_validation_end(self, trainer, pl_module):
+        """Give the state back."""
+        torch.set_rng_state(self._before)
+
+
+class StopAtNonFinite(L.Callback):
+    """Stops before a NaN gets into the weights, and says which objects made it."""
+
+    def __init__(self):
+        self._batch = None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        """Remember the batch."""
+        self._batch = batch
+
+    def on_before_backward(self, trainer, pl_module, loss):
+        """Look at the loss."""
+        if torch.isfinite(loss):
+            return
+        names, why = _offenders(pl_module, self._batch)
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        raise NonFiniteLossError(
+            f"the loss is {loss.item()} at step {trainer.global_step}; {why}: {shown}. The last "
+            f"checkpoint is unharmed: take these objects out, or lower the learning rate, and go on"
+        )
+
+
+def _offenders(module, batch):
+    """Objects that a loss that is not finite comes from, and how that is known."""
+    names = [str(name) for name in batch.object_id]
+    finite = torch.ones(len(batch), dtype=torch.bool)
+    vectors = finite.clone()
+    with torch.no_grad():
+        for modality in ("spectrum", "image"):
+            data = getattr(batch, modality)
+            if data is None or modality not in module.model.modalities:
+                continue
+            finite &= data.flatten(1).isfinite().all(1).cpu()
+            for i in range(len(batch)):
+                try:
+                    made = module.model.encode(data[i : i + 1], modality)
+                except (ValueError, RuntimeError):
+                    vectors[i] = False
+                else:
+                    vectors[i] &= bool(made.isfinite().all())
+    for good, why in ((finite, "not finite is the flux of"), (vectors, "no finite vector has")):
+        if not good.all() and good.any():
+            return [n for n, ok in zip(names, good.tolist(), strict=True) if not ok], why
+    return names, "each object by itself is fine, so all of the batch are named"
+
+
+class SeenRange(L.Callback):
+    """Keeps the lowest and highest mean flux that was trained on."""
+
+    def __init__(self):
+        self.range = {}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """Take a batch into account."""
+        for modality in ("spectrum", "image"):
+            data = getattr(batch, modality)
+            if data is not None:
+                mean = data.flatten(1).mean(1)
+                low, high = self.range.get(modality, (float("inf"), float("-inf")))
+                self.range[modality] = (
+                    min(low, mean.min().item()),
+                    max(high, mean.max().item()),
+                )
+
+    def state_dict(self):
+        """State for the checkpoint."""
+        return {"range": {name: list(pair) for name, pair in self.range.items()}}
+
+    def load_state_dict(self, state_dict):
+        """State from the checkpoint."""
+        self.range = {name: tuple(pair) for name, pair in state_dict["range"].items()}
+
+
+def fit(module, data, run, out, *, progress=True):
+    """Train a module, or go on where a run was interrupted.
+
+    Parameters
+    ----------
+    module : lightning.LightningModule
+        Has the plain model as ``model``.
+    data : GalaxyDataModule
+        The data.
+    run : RunConfig
+        How it is trained.
+    out : path-like
+        Folder of the run: ``checkpoints/last.ckpt``, from which it goes on, and ``logs``.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    lightning.Trainer
+        After training; its callbacks know what happened.
+
+    Raises
+    ------
+    NonFiniteLossError
+        If the loss is NaN or infinite.
+    """
+    out = Path(out)
+    folder = out / "checkpoints"
+    callbacks = [
+        SeedEachStep(run.seed),
+        StopAtNonFinite(),
+        SeenRange(),
+        ModelCheckpoint(
+            folder,
+            filename="last",
+            every_n_train_steps=run.checkpoint_every,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        ),
+    ]
+    validates = len(data.rows["validation"]) > 0
+    if run.patience is not None and validates:
+        callbacks.append(EarlyStopping("val/loss", patience=run.patience))
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    loggers = [CSVLogger(out, name="logs")]
+    if find_spec("tensorboard"):
+        loggers.append(TensorBoardLogger(out, name="tensorboard"))
+    last = folder / "last.ckpt"
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        # Few workers are the user's choice, and teachers and frozen encoders are meant to be in
+        # evaluation mode; the rest is Lightning's own business.
+        warnings.filterwarnings("ignore", "Found .* module.* in eval mode")
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        trainer = L.Trainer(
+            accelerator=run.accelerator,
+            devices=run.devices if run.devices == "auto" else int(run.devices),
+            strategy=run.strategy,
+            precision=run.precision,
+            max_steps=run.max_steps,
+            max_epochs=-1,
+            accumulate_grad_batches=run.accumulate,
+            gradient_clip_val=run.gradient_clip,
+            val_check_interval=run.validate_every * run.accumulate if validates else None,
+            check_val_every_n_epoch=None if validates else 1,
+            limit_val_batches=1.0 if validates else 0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=max(1, min(50, run.max_steps // 10)),
+            callbacks=callbacks,
+            logger=loggers,
+            plugins=[AtomicCheckpointIO()],
+            use_distributed_sampler=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    return trainer
+
+
+def train(kind, config, out, *, progress=True):
+    """Train as settings say, and write the model.
+
+    Parameters
+    ----------
+    kind : {"specformer", "image", "align"}
+        What to train.
+    config : TrainingConfig
+        The settings.
+    out : path-like
+        Folder of the run. If it holds an interrupted run with the same settings, that goes on.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    pathlib.Path
+        The weights, for `astroclip_astro.load_model`.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a run with other settings, or a setting does not fit.
+    NonFiniteLossError
+        If the loss is NaN or infinite.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    _keep_settings(kind, config, out)
+    model_class, method = METHODS[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        model = _model(model_class, config)
+        arguments = {"max_steps": config.run.max_steps, **config.method}
+        module = method(model, **_fitting(method, arguments, "method"))
+    options = dataclasses.asdict(config.data)
+    sources = [
+        open_source(**source, preprocessing=model.preprocessing)
+        for source in options.pop("sources")
+    ]
+    data = GalaxyDataModule(sources, seed=config.run.seed, **options)
+    trainer = fit(module, data, config.run, out, progress=progress)
+    (seen,) = (c for c in trainer.callbacks if isinstance(c, SeenRange))
+    model.training_range = seen.range
+    path = out / f"{config.name}.safetensors"
+    if trainer.is_global_zero:
+        model.eval().requires_grad_(False)
+        save_model(model, path, name=config.name)
+        log.info("%s: %d steps, written to %s", config.name, trainer.global_step, path)
+    return path
+
+
+def _keep_settings(kind, config, out):
+    """Write the settings into the folder, or compare them with those that are there."""
+    path = out / "settings.yaml"
+    wanted = yaml.safe_dump(_plain({"kind": kind, **dataclasses.asdict(config)}), sort_keys=False)
+    if not path.exists():
+        path.write_text(wanted, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != wanted:
+        raise InputError(
+            f"{out} holds a run with other settings ({path.name}): choose another folder, or go "
+            "back to those settings"
+        )
+
+
+def _plain(value):
+    """Lists for tuples, which YAML does not have."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def _model(model_class, config):
+    """The model to train: a new one, one to go on from, or one of pre-trained parts."""
+    if isinstance(config.start, str) and config.start:
+        model = load_model(config.start)
+        if not isinstance(model, model_class):
+            raise InputError(
+                f"start: {config.start} is {type(model).__name__}, expected {model_class.__name__}"
+            )
+        return model.train().requires_grad_(True)
+    model = model_class(**_fitting(model_class, config.model, "model"))
+    if config.preprocessing:
+        model.set_preprocessing({m: config.preprocessing.get(m, {}) for m in model.modalities})
+    for modality, name in (config.start or {}).items():
+        encoder = getattr(model, f"{modality}_encoder", None)
+        if encoder is None:
+            raise InputError(f"start: {modality!r} is no encoder of {model_class.__name__}")
+        trained = load_model(name)
+        if trained.config != encoder.backbone.config:
+            raise InputError(
+                f"start: {name} was made with {trained.config}, the model has "
+                f"{encoder.backbone.config} for {modality}"
+            )
+        encoder.backbone.load_state_dict(trained.state_dict())
+    return model
+
+
+def _fitting(function, arguments, where):
+    """The arguments, if the function takes them."""
+    known = inspect.signature(function).parameters
+    if unknown := [name for name in arguments if name not in known]:
+        raise InputError(
+            f"{where}: unknown setting {', '.join(unknown)}; expected some of {', '.join(known)}"
+        )
+    return arguments
+
+
+def _mixed(*numbers):
+    """One seed of several whole numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
