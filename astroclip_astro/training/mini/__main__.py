@@ -10,6 +10,9 @@ import torch
 
 from astroclip_astro.models import AstroCLIP
 from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.training.config import RunConfig
+from astroclip_astro.training.data import GalaxyDataModule
+from astroclip_astro.training.distillation import SelfDistillation
 from astroclip_astro.training.mini.alignment import (
     LARGEST_SCALE,
     ObservedAlignment,
@@ -18,6 +21,8 @@ from astroclip_astro.training.mini.alignment import (
 from astroclip_astro.training.mini.fit import fit
 from astroclip_astro.training.mini.observing import MockObserver
 from astroclip_astro.training.mini.relative_redshift import RelativeRedshift
+from astroclip_astro.training.sources.mocks import MockSource
+from astroclip_astro.training.trainer import fit as train
 from astroclip_astro.weights import save_model
 
 __all__ = ["main", "make"]
@@ -27,7 +32,23 @@ NAME = "astroclip-mini"
 #: Optimiser steps, objects per step and steps of warm-up of each stage.
 SCHEDULE = {
     "spectra": {"steps": 3200, "batch_size": 128, "warmup": 60},
+    "images": {"steps": 500, "batch_size": 64, "warmup": 50},
     "alignment": {"steps": 1000, "batch_size": 384, "warmup": 100},
+}
+
+
+#: Self-distillation of images, smaller than DINOv2's in every respect.
+DISTILLATION = {
+    "learning_rate": 5e-4,
+    "momentum": 0.99,
+    "teacher_warmup": 200,
+    "prototypes": 1024,
+    "hidden": 256,
+    "bottleneck": 64,
+    "global_crop": 96,
+    "local_crop": 48,
+    "local_crops": 4,
+    "freeze_prototypes": 20,
 }
 
 
@@ -51,7 +72,8 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
     Returns
     -------
     AstroCLIP
-        In evaluation mode.
+        In evaluation mode. The encoders before alignment are in ``astroclip-mini-spectrum`` and
+        ``astroclip-mini-image.safetensors`` beside it.
     """
     schedule, out = schedule or SCHEDULE, Path(out)
     torch.manual_seed(seed)
@@ -66,6 +88,14 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
         return fit(task, out / name, seed=seed, progress=progress, **schedule[name])
 
     redshift = stage("spectra", RelativeRedshift(model.spectrum_encoder, observer))
+    _distill(
+        model.image_encoder.backbone, survey, out / "images", seed, progress, **schedule["images"]
+    )
+    for modality in model.modalities:
+        encoder = getattr(model, f"{modality}_encoder").backbone
+        encoder.set_preprocessing(about["preprocessing"])
+        name = f"{NAME}-{modality}"
+        save_model(encoder, out / f"{name}.safetensors", name=name, dtype=torch.float16)
     tokens = observed_tokens(
         model.spectrum_encoder.backbone, observer, out / "tokens", progress=progress
     )
@@ -75,6 +105,18 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
     model.training_range = observer.mean_flux()
     save_model(model, out / f"{NAME}.safetensors", name=NAME, dtype=torch.float16)
     return model.requires_grad_(False)
+
+
+def _distill(backbone, survey, out, seed, progress, *, steps, batch_size, warmup):
+    """Pre-train the image encoder on images alone."""
+    backbone.set_preprocessing({"image": {"crop": DISTILLATION["global_crop"]}})
+    source = MockSource(survey, {"image": backbone.preprocessing["image"]})
+    data = GalaxyDataModule([source], batch_size=batch_size, validation=0, seed=seed)
+    task = SelfDistillation(backbone, warmup=warmup, max_steps=steps, **DISTILLATION)
+    run = RunConfig(
+        max_steps=steps, seed=seed, accelerator="cpu", precision="bf16-mixed", checkpoint_every=50
+    )
+    train(task, data, run, out, progress=progress)
 
 
 @click.command()
