@@ -18,6 +18,7 @@ _COMMANDS = {
     "models": "astroclip_astro.cli.listings:models",
     "plugins": "astroclip_astro.cli.listings:plugins",
     "surveys": "astroclip_astro.cli.listings:surveys",
+    "train": "astroclip_astro.cli.train:train",
 }
 
 
