@@ -128,8 +128,8 @@ class TrainingBatch:
             Without `repeat`.
         """
         names = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
-        chosen = self._map(lambda tensor: tensor[rows])
-        return replace(chosen, object_id=self.object_id[names], repeat=None)
+        own = replace(self, repeat=None)
+        return replace(own._map(lambda tensor: tensor[rows]), object_id=self.object_id[names])
 
     def to(self, device, non_blocking=False):
         """Copy to a device.

@@ -55,8 +55,9 @@ class GalaxyDataModule(L.LightningDataModule):
     Raises
     ------
     InputError
-        If there is no source, they have no modality in common, two objects of one source have the
-        same name, or there are fewer training objects than fill one batch on each process.
+        If there is no source, they have no modality in common, there are no spectra to repeat, two
+        objects of one source have the same name, or there are fewer training objects than fill one
+        batch on each process.
 
     Notes
     -----
@@ -96,6 +97,9 @@ class GalaxyDataModule(L.LightningDataModule):
         if not self.modalities:
             have = "; ".join(f"{s.name}: {', '.join(sorted(s.modalities))}" for s in self.sources)
             raise InputError(f"the sources have no modality in common ({have})")
+        self.sources = [source.only(self.modalities) for source in self.sources]
+        if repeat and "spectrum" not in self.modalities:
+            raise InputError(f"repeat={repeat}: there are no spectra to repeat, expected 0")
         self.batch_size, self.seed = batch_size, seed
         self.repeat, self.num_workers = repeat, num_workers
         parts = []
@@ -224,8 +228,12 @@ class _Reader:
             parts.append(source.read(own, generator))
             second = own[: round(self.repeat * len(own))]
             if len(second) and source.simulated:
-                repeats.append(source.read(second, generator))
+                repeats.append(source.only({"spectrum"}).read(second, generator))
         batch = TrainingBatch.join(parts, self.modalities)
+        if not len(batch):
+            raise InputError(
+                f"none of the {len(rows)} objects of a batch can be read; the log says why"
+            )
         if repeats:
             batch.repeat = TrainingBatch.join(repeats, {"spectrum"})
         return batch
@@ -237,6 +245,7 @@ class _Passes(Dataset):
     def __init__(self, read, rows, batch_size, seed, rank, world):
         self.read, self.rows, self.batch_size = read, rows, batch_size
         self.seed, self.rank, self.world = seed, rank, world
+        self._turn = self._order = None
         if len(rows) < batch_size * world:
             raise InputError(
                 f"{len(rows)} training objects do not fill a batch of {batch_size} on each of "
@@ -248,10 +257,12 @@ class _Passes(Dataset):
 
     def __getitem__(self, number):
         turn, place = divmod(number, len(self))
-        order = np.random.default_rng([self.seed, turn]).permutation(self.rows)
+        if turn != self._turn:
+            self._turn = turn
+            self._order = np.random.default_rng([self.seed, turn]).permutation(self.rows)
         first = (place * self.world + self.rank) * self.batch_size
         chance = _generator(self.seed, _TRAINING, turn, place, self.rank)
-        return self.read(order[first : first + self.batch_size], chance)
+        return self.read(self._order[first : first + self.batch_size], chance)
 
 
 class _OnePass(Dataset):

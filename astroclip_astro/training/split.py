@@ -80,7 +80,7 @@ def split(
     >>> from astroclip_astro.training.split import split
     >>> part = split([f"galaxy-{i}" for i in range(1000)])
     >>> np.bincount(part)
-    array([855,  50,  95])
+    array([872,  47,  81])
     """
     if by not in ("object", "sky"):
         raise ValueError(f"by is {by!r}, expected 'object' or 'sky'")
@@ -89,7 +89,10 @@ def split(
     object_id = np.asarray(object_id).astype(str)
     keys = object_id
     if by == "sky":
-        ra, dec = np.asarray(ra, float), np.asarray(dec, float)
+        ra, dec = (
+            np.broadcast_to(np.asarray(np.nan if one is None else one, float), object_id.shape)
+            for one in (ra, dec)
+        )
         unknown = ~(np.isfinite(ra) & np.isfinite(dec))
         if unknown.any():
             raise InputError(

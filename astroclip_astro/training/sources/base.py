@@ -2,6 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
+from copy import copy
 
 import numpy as np
 import torch
@@ -87,6 +88,25 @@ class Source(ABC):
     def __repr__(self):
         what = " and ".join(sorted(self.modalities))
         return f"<{type(self).__name__} {self.name!r}: {len(self)} objects, {what}>"
+
+    def only(self, modalities):
+        """The same objects with some of their modalities, so that the others are not read.
+
+        Parameters
+        ----------
+        modalities : collection of str
+            Which of `modalities`.
+
+        Returns
+        -------
+        Source
+            Another one; what this one skips is counted by itself.
+        """
+        other = copy(self)
+        other.skipped = 0
+        other.preprocessing = {one: self.preprocessing[one] for one in modalities}
+        other.modalities = frozenset(modalities)
+        return other
 
     @abstractmethod
     def read(self, rows, generator):

@@ -182,7 +182,8 @@ class FolderSource(Source):
         rows = np.asarray(rows, np.int64)
         good = np.ones(len(rows), bool)
         tensors = {}
-        for modality, files in self._files.items():
+        for modality in sorted(self.modalities):
+            files = self._files[modality]
             chosen = [FailedRecord(reason="")] * len(rows)
             by_file = defaultdict(list)
             for i in np.flatnonzero(good):

@@ -103,21 +103,15 @@ class MultimodalUniverseSource(ShardedSource):
         for file, one in zip(files, catalogues, strict=True):
             if one["datasets"].keys() != catalogues[0]["datasets"].keys():
                 raise InputError(f"{file}: other data sets than in {files[0]}; expected the same")
-        datasets = catalogues[0]["datasets"]
+        self._datasets = catalogues[0]["datasets"]
         needed = {"spectrum": {"flux", "ivar"}, "image": {"image", "band", "scale"}}
-        present = [one for one in sorted(needed) if needed[one] <= datasets.keys()]
+        present = [one for one in sorted(needed) if needed[one] <= self._datasets.keys()]
         if not present:
             raise InputError(
                 f"{files[0]}: neither spectra nor images; expected spectrum_flux and "
                 "spectrum_ivar, or image_array, image_band and image_scale"
             )
         self._offer(present)
-        self._wanted = {
-            key: datasets[key]
-            for one in sorted(self.modalities)
-            for key in _OF[one]
-            if key in datasets
-        }
         self._set_shards([(file, "/") for file in files], [len(one["id"]) for one in catalogues])
         self.object_id = different(name for one in catalogues for name in one["id"])
         columns = dict.fromkeys(name for one in catalogues for name in one["columns"])
@@ -143,7 +137,7 @@ class MultimodalUniverseSource(ShardedSource):
         -------
         TrainingBatch
         """
-        rows, found = self._read_rows(rows, self._wanted.values(), self._convert)
+        rows, found = self._read_rows(rows, self._wanted().values(), self._convert)
         tensors = {}
         if "spectrum" in self.modalities:
             columns = [[one[key] for one in found] for key in ("edges", "flux", "ivar")]
@@ -158,8 +152,13 @@ class MultimodalUniverseSource(ShardedSource):
                     tensors[key] = torch.from_numpy(array.reshape(shape))
         return self._batch(rows, **tensors)
 
+    def _wanted(self):
+        """What is to be read, and the data set that it is in."""
+        keys = [key for one in sorted(self.modalities) for key in _OF[one]]
+        return {key: self._datasets[key] for key in keys if key in self._datasets}
+
     def _convert(self, data):
-        data = {key: data[name] for key, name in self._wanted.items()}
+        data = {key: data[name] for key, name in self._wanted().items()}
         converted = {}
         if "spectrum" in self.modalities:
             converted |= self._spectrum(data)
