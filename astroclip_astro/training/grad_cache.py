@@ -1,8 +1,8 @@
 """Large contrastive batches in little memory: gradients through cached vectors.
 
 A contrastive loss needs the vectors of the whole batch at once, but not their activations.
-GradCache (Gao et al. 2021, https://arxiv.org/abs/2101.06983) encodes the batch in micro-batches without
-keeping activations, computes the loss and its gradient with respect to the vectors, and then
+GradCache (Gao et al. 2021, https://arxiv.org/abs/2101.06983) encodes the batch in micro-batches
+without keeping activations, computes the loss and its gradient with respect to the vectors, then
 encodes each micro-batch a second time, now with its graph, to carry that gradient on to the
 parameters. That is activation checkpointing with one checkpoint per micro-batch, so torch's own
 does the work, inside an ordinary backward pass: clipping, schedules, mixed precision and data

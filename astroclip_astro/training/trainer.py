@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import warnings
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from astroclip_astro.training.masked import MaskedModelling
 from astroclip_astro.training.sources import open_source
 from astroclip_astro.weights import load_model, save_model
 
-__all__ = ["METHODS", "NonFiniteLossError", "fit", "train"]
+__all__ = ["METHODS", "NonFiniteLossError", "fit", "quiet_lightning", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +198,30 @@ class SeenRange(L.Callback):
         self.range = {name: tuple(pair) for name, pair in state_dict["range"].items()}
 
 
+@contextmanager
+def quiet_lightning():
+    """Silence what Lightning says about choices that are meant, and its advertisements."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Teachers and frozen encoders are meant to be in evaluation mode; how many workers read
+        # is the user's choice; a folder with checkpoints is where a run goes on; the last one is
+        # Lightning's own business with torch.
+        for message in (
+            "Found .* module.* in eval mode",
+            ".*does not have many workers.*",
+            ".*Checkpoint directory .* exists and is not empty",
+            ".*You defined a `validation_step` but have no `val_dataloader`",
+            ".*LeafSpec.*",
+        ):
+            warnings.filterwarnings("ignore", message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
 def fit(module, data, run, out, *, progress=True):
     """Train a module, or go on where a run was interrupted.
 
@@ -246,13 +271,7 @@ def fit(module, data, run, out, *, progress=True):
     if find_spec("tensorboard"):
         loggers.append(TensorBoardLogger(out, name="tensorboard"))
     last = folder / "last.ckpt"
-    with warnings.catch_warnings(), torch.random.fork_rng():
-        # Few workers are the user's choice, and teachers and frozen encoders are meant to be in
-        # evaluation mode; the rest is Lightning's own business.
-        warnings.filterwarnings("ignore", "Found .* module.* in eval mode")
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+    with quiet_lightning(), torch.random.fork_rng():
         trainer = L.Trainer(
             accelerator=run.accelerator,
             devices=run.devices if run.devices == "auto" else int(run.devices),

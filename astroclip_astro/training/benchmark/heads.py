@@ -8,7 +8,7 @@ import warnings
 from math import nan
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -374,14 +374,17 @@ def bootstrap_error(statistic, n, *, n_resamples=200, seed=0):
     """
     if n < 2:
         return nan
-    drawn = bootstrap(
-        (np.arange(n),),
-        statistic,
-        n_resamples=n_resamples,
-        batch=1,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).bootstrap_distribution
+    with warnings.catch_warnings():
+        # Where all resamples agree, the error is 0, and that is right.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        drawn = bootstrap(
+            (np.arange(n),),
+            statistic,
+            n_resamples=n_resamples,
+            batch=1,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
     drawn = drawn[np.isfinite(drawn)]
     return float(drawn.std(ddof=1)) if drawn.size > 1 else nan

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import time
-import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,12 +24,13 @@ from astroclip_astro.training.baselines import (
 )
 from astroclip_astro.training.benchmark.encode import fingerprint, noise_generator
 from astroclip_astro.training.benchmark.tables import PROPERTIES, Predicted
+from astroclip_astro.training.trainer import quiet_lightning
 
 __all__ = ["BASELINES", "supervised_baselines", "train_supervised"]
 
 log = logging.getLogger(__name__)
 
-# Input, name in the tables, and how it is made, of each network, and the rate it learns at best.
+
 #: The trained networks by name: their input, and the published model they are compared with.
 BASELINES = {
     "ResNet18": ("image", "ResNet18"),
@@ -103,10 +103,8 @@ def train_supervised(
     )
     loader = DataLoader(_Batches(source, rows, batch_size, seed), batch_size=None)
     started = time.monotonic()
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), quiet_lightning():
         torch.manual_seed(seed)
-        # Batches are made here, in this process: a source may hold files that cannot be shared.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
         trainer = L.Trainer(
             max_steps=max_steps,
             max_time=None if max_minutes is None else timedelta(minutes=max_minutes),

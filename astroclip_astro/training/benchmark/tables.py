@@ -190,7 +190,12 @@ def paper_tables(
             answers = {name: learn(heads.regress, y, head) for name, y in truth.items()}
             add(about, answers, one.published)
             if one.source == "image":
-                answers = {name: learn(heads.classify, y, head) for name, y in labels.items()}
+                answers = {}
+                for name, y in labels.items():
+                    try:
+                        answers[name] = learn(heads.classify, y, head)
+                    except InputError as error:
+                        log.warning("%s by %s is left out: %s", name, head, error)
                 for row in _scores(about, "question", answers, heads.accuracy, n, bootstrap):
                     shown = published_accuracy(row["question"], head)
                     morphology.append(row | {"published": shown})
