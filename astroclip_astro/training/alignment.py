@@ -489,5 +489,7 @@ class Alignment(L.LightningModule):
 
     def on_fit_end(self):
         """Give the model the multiplier that it was trained with."""
-        scale = min(float(self.logit_scale), _LARGEST_SCALE)
+        scale = self.initial_scale
+        if self.log_scale is not None:
+            scale = min(self.log_scale.detach().exp().item(), _LARGEST_SCALE)
         self.model.logit_scale = self.model.config["logit_scale"] = round(scale, 3)

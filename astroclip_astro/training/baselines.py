@@ -165,7 +165,18 @@ class ResNet18(nn.Module):
         return images
 
     def forward(self, images):
-        """Predict from RGB images (B, 3, H, W): shape (B, n_out)."""
+        """Predict from RGB images.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (B, 3, H, W).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B, n_out).
+        """
         return self.head(self.stages(self.stem(images)).mean((2, 3)))
 
 
@@ -239,7 +250,18 @@ class ConvAttention(nn.Module):
         return batch.spectrum
 
     def forward(self, spectra):
-        """Predict from spectra (B, L, 1): shape (B, n_out)."""
+        """Predict from spectra.
+
+        Parameters
+        ----------
+        spectra : torch.Tensor
+            Shape (B, L, 1).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B, n_out).
+        """
         flux = spectra.transpose(1, 2)
         mean, std = flux.mean(2, keepdim=True), flux.std(2, keepdim=True).clamp(min=0.2)
         values, weights = self.convolutions((flux - mean) / std).chunk(2, 1)
@@ -297,7 +319,18 @@ class PhotometryMLP(nn.Module):
         return kron_photometry(batch.image, self.pixel_scale)
 
     def forward(self, magnitudes):
-        """Predict from g, r, z magnitudes (B, 3): shape (B, n_out)."""
+        """Predict from g, r, z magnitudes.
+
+        Parameters
+        ----------
+        magnitudes : torch.Tensor
+            Shape (B, 3).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B, n_out).
+        """
         g, r, z = magnitudes.unbind(1)
         # Colours span one or two magnitudes around 0.7, r some five around 18.
         return self.layers(torch.stack([g - r - 0.7, r - z - 0.7, (r - 18) / 2, (z - 18) / 2], 1))
@@ -399,17 +432,51 @@ class Supervised(L.LightningModule):
         return (error * known).sum() / known.sum().clamp(min=1)
 
     def training_step(self, batch, batch_idx):
-        """Loss of a batch, logged as ``train/loss``."""
+        """Loss of a batch, logged as ``train/loss``.
+
+        Parameters
+        ----------
+        batch : TrainingBatch
+            With what the network takes.
+        batch_idx : int
+            Its number.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar.
+        """
         loss = self.loss(batch)
         self.log("train/loss", loss, batch_size=len(batch))
         return loss
 
     def validation_step(self, batch, batch_idx):
-        """Loss of a batch, logged as ``val/loss``."""
+        """Log the loss of a batch as ``val/loss``.
+
+        Parameters
+        ----------
+        batch : TrainingBatch
+            With what the network takes.
+        batch_idx : int
+            Its number.
+        """
         self.log("val/loss", self.loss(batch), batch_size=len(batch))
 
     def predict_step(self, batch, batch_idx):
-        """Predictions in physical units, on the CPU."""
+        """Predict in physical units.
+
+        Parameters
+        ----------
+        batch : TrainingBatch
+            With what the network takes.
+        batch_idx : int
+            Its number.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B, target), on the CPU.
+        """
         return self(batch).cpu()
 
     def on_train_start(self):
@@ -424,7 +491,13 @@ class Supervised(L.LightningModule):
         return warmup_cosine(step, self.warmup, self.max_steps)
 
     def configure_optimizers(self):
-        """AdamW, decaying matrices only, with the rate set at every step."""
+        """AdamW, decaying matrices only, with the rate set at every step.
+
+        Returns
+        -------
+        dict
+            Optimiser and schedule, as Lightning takes them.
+        """
         parameters = list(self.model.parameters())
         optimizer = torch.optim.AdamW(
             [

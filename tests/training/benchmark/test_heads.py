@@ -1,0 +1,93 @@
+"""Heads against scikit-learn and brute force, and measures against what they mean."""
+
+import numpy as np
+import pytest
+
+from astroclip_astro.errors import InputError
+from astroclip_astro.training.benchmark import heads
+from astroclip_astro.training.benchmark.heads import bootstrap_error, classify, known, regress
+
+
+@pytest.fixture
+def cloud():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4)) * [1, 10, 0.1, 3]
+    return x, 2 * x[:, 0] + x[:, 1] / 5, x[:40] + 0.01
+
+
+def test_neighbours_by_brute_force(cloud):
+    x, y, test = cloud
+    scaled, asked = ((a - x.mean(0)) / x.std(0) for a in (x, test))
+    wanted = []
+    for row in asked:
+        distance = np.linalg.norm(scaled - row, axis=1)
+        near = np.argsort(distance)[:7]
+        wanted.append(np.average(y[near], weights=1 / distance[near]))
+    np.testing.assert_allclose(regress(x, y, test, k=7), wanted)
+
+
+def test_values_that_are_not_known_are_not_learnt(cloud):
+    x, y, test = cloud
+    spoilt = y.copy()
+    spoilt[::2] = np.nan
+    np.testing.assert_array_equal(
+        regress(x, spoilt, test, k=5), regress(x[1::2], y[1::2], test, k=5)
+    )
+
+
+def test_perceptron_learns_and_is_repeatable(cloud):
+    x, y, test = cloud
+    made = regress(x, y, test, head="MLP", seed=3)
+    assert heads.r2(2 * test[:, 0] + test[:, 1] / 5, made) > 0.8
+    np.testing.assert_array_equal(made, regress(x, y, test, head="MLP", seed=3))
+
+
+@pytest.mark.parametrize("head", ["kNN", "MLP"])
+def test_classes(cloud, head):
+    x, y, test = cloud
+    labels = np.where(y > 1, "disc", "smooth")
+    labels[:5] = ""
+    labels[7] = "merger"  # one alone is no class
+    made = classify(x, labels, test, head=head, k=5)
+    true = np.where(2 * test[:, 0] + test[:, 1] / 5 > 1, "disc", "smooth")
+    assert heads.accuracy(true, made) > 0.85
+    assert set(made) == {"disc", "smooth"}
+
+
+def test_what_cannot_be_learnt(cloud):
+    x, y, test = cloud
+    with pytest.raises(InputError, match="expected at least 400 for kNN"):
+        regress(x, y, test, k=400)
+    with pytest.raises(InputError, match="train embeddings are not finite"):
+        regress(np.where(x > 5, np.nan, x), y, test)
+    with pytest.raises(ValueError, match="head is 'forest'"):
+        regress(x, y, test, head="forest")
+    with pytest.raises(InputError, match="training objects for"):
+        classify(x[:12], np.repeat(["a", "b"], 6), test, k=20)
+
+
+def test_known():
+    assert known(np.ma.array([1, 2], mask=[True, False])).tolist() == [False, True]
+    assert known([True, False]).all()
+    with pytest.raises(InputError, match="expected numbers"):
+        known(np.array([None]))
+
+
+def test_bootstrap_error_of_a_mean():
+    x = np.random.default_rng(1).normal(size=900)
+    error = bootstrap_error(lambda rows: x[rows].mean(), 900, n_resamples=800)
+    assert error == pytest.approx(x.std() / 30, rel=0.1)
+    assert bootstrap_error(lambda rows: 1.0, 900) == 0
+    assert np.isnan(bootstrap_error(lambda rows: 1.0, 1))
+
+
+def test_redshift_measures():
+    rng = np.random.default_rng(0)
+    z = rng.uniform(0, 1, 20_000)
+    found = z + (1 + z) * (0.02 * rng.normal(size=z.size) + 0.005)
+    found[:1000] = z[:1000] + 0.5 * (1 + z[:1000])
+    assert heads.sigma_nmad(z, found) == pytest.approx(0.0214, abs=0.001)
+    assert heads.outlier_fraction(z, found) == pytest.approx(0.05, abs=1e-3)
+    assert heads.bias(z, found) == pytest.approx(0.0063, abs=1e-3)
+    nothing = np.full(3, np.nan)
+    assert np.isnan(heads.sigma_nmad(nothing, nothing)) and np.isnan(heads.r2(nothing, nothing))

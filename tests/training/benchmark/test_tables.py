@@ -1,0 +1,211 @@
+"""Tables: what is counted, what is left out, and that nothing of the test is learnt."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from astroclip_astro.errors import InputError
+from astroclip_astro.training.benchmark import heads
+from astroclip_astro.training.benchmark.figures import (
+    embedding_map,
+    predicted_against_true,
+    recall_curves,
+)
+from astroclip_astro.training.benchmark.morphology import mock_labels, vote_labels
+from astroclip_astro.training.benchmark.published import (
+    MORPHOLOGY_ACCURACY,
+    PROPERTY_R2,
+    published_accuracy,
+    published_r2,
+)
+from astroclip_astro.training.benchmark.tables import (
+    PROPERTIES,
+    Embedded,
+    Predicted,
+    paper_tables,
+)
+
+N = 200
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    truth = {name: rng.normal(size=N) for name in PROPERTIES}
+    truth["redshift"] = np.abs(truth["redshift"]) / 2
+    x = np.stack(list(truth.values()), 1)
+    image, spectrum = x + 0.3 * rng.normal(size=x.shape), x + 0.1 * rng.normal(size=x.shape)
+    embeddings = [
+        Embedded(source="image", model="toy", vectors=image, published="AstroCLIP"),
+        Embedded(source="spectrum", model="toy", vectors=spectrum, published="AstroCLIP"),
+    ]
+    return embeddings, truth, np.arange(0, 150), np.arange(150, N)
+
+
+def row(table, **wanted):
+    (found,) = [r for r in table if all(r[k] == v for k, v in wanted.items())]
+    return found
+
+
+def test_scores_are_those_of_the_heads(data):
+    embeddings, truth, train, test = data
+    report = paper_tables(*data, k=8, pool=50, n_resamples=20)
+    x, y = embeddings[1].vectors, truth["age"]
+    predicted = heads.regress(x[train], y[train], x[test], k=8)
+    cell = row(
+        report.tables["properties"], input="spectrum", head="kNN", property="age", model="toy"
+    )
+    assert cell["r2"] == pytest.approx(heads.r2(y[test], predicted))
+    assert (cell["k"], cell["n_train"], cell["n_test"], cell["left_out"]) == (8, 150, 50, 0)
+    assert cell["published"] == 0.43 and cell["r2_error"] > 0
+    mean = row(report.tables["properties"], input="image", head="kNN", property="mean of 4")
+    four = [
+        row(report.tables["properties"], input="image", head="kNN", property=p)["r2"]
+        for p in PROPERTIES[1:]
+    ]
+    assert mean["r2"] == pytest.approx(np.mean(four))
+
+
+def test_objects_without_vector_or_value_are_counted(data):
+    embeddings, truth, train, test = data
+    embeddings[0].vectors[[3, 160, 161]] = np.nan
+    truth["age"][[4, 5, 170]] = np.nan
+    report = paper_tables(*data, k=8, pool=50, n_resamples=20)
+    cell = row(report.tables["properties"], input="image", head="kNN", property="age")
+    assert (cell["n_train"], cell["n_test"], cell["left_out"]) == (147, 47, 6)
+    found = row(report.tables["retrieval"], direction="image → spectrum")
+    assert found["n_test"] == 48 and found["left_out"] == 2
+
+
+def test_nothing_is_learnt_from_the_test(data):
+    embeddings, truth, train, test = data
+    before = paper_tables(*data, k=8, pool=50, n_resamples=20).predictions
+    for values in truth.values():
+        values[test] += 100
+    after = paper_tables(*data, k=8, pool=50, n_resamples=20).predictions
+    for key, (_, predicted) in before.items():
+        np.testing.assert_array_equal(after[key][1], predicted)
+
+
+def test_what_is_refused(data):
+    embeddings, truth, train, test = data
+    with pytest.raises(InputError, match="1 objects are both learnt from and tested on"):
+        paper_tables(embeddings, truth, train, np.append(test, 3))
+    with pytest.raises(InputError, match="different lengths"):
+        paper_tables(embeddings, {"redshift": np.zeros(3)}, train, test)
+    with pytest.raises(InputError, match="expected indices"):
+        paper_tables(embeddings, truth, train, np.zeros(N, bool))
+
+
+def test_supervised_rows_and_unknown_properties(data, caplog):
+    embeddings, truth, train, test = data
+    truth["log_z"][:] = np.nan
+    made = Predicted(
+        source="image",
+        model="ResNet18",
+        values={"redshift": truth["redshift"][test]},
+        n_train={"redshift": 150},
+        training="1 step",
+        published="ResNet18",
+    )
+    report = paper_tables(*data, supervised=[made], k=8, pool=50, n_resamples=20)
+    cell = row(report.tables["properties"], head="supervised", property="redshift")
+    assert cell["r2"] == 1 and cell["published"] == 0.77 and cell["training"] == "1 step"
+    assert "log_z is known of no object" in caplog.text
+    assert "mean of 4" not in set(report.tables["properties"]["property"])
+
+
+def test_questions_of_too_few_objects_are_left_out(data, caplog):
+    embeddings, truth, train, test = data
+    labels = {
+        "smooth": np.where(truth["age"] > 0, "disc", "smooth"),
+        "bar": np.where(np.arange(N) < 5, "yes", ""),
+    }
+    report = paper_tables(*data, labels=labels, k=8, pool=50, n_resamples=20)
+    table = report.tables["morphology"]
+    assert "bar by MLP is left out" in caplog.text
+    assert row(table, head="kNN", question="smooth")["accuracy"] > 0.7
+    assert 0.4 < row(table, head="kNN", question="smooth")["commonest"] < 0.7
+
+
+def test_report_is_written_and_read_back(data, tmp_path):
+    report = paper_tables(*data, k=8, pool=50, n_resamples=20)
+    report.write(tmp_path)
+    kept = json.loads((tmp_path / "benchmark.json").read_text())
+    assert kept["settings"]["pool of the retrieval"] == 50
+    first = kept["tables"]["properties"][0]
+    assert first["r2"] == pytest.approx(report.tables["properties"]["r2"][0])
+    latex = (tmp_path / "retrieval.tex").read_text()
+    assert r"$\to$" in latex and r"\pm" in latex
+    assert len(Table.read(tmp_path / "properties.tex")) == len(report.tables["properties"])
+    assert " ± " in str(report) and "k = 8" in str(report)
+
+
+def test_figures_show_the_data(data):
+    report = paper_tables(*data, k=8, pool=50, n_resamples=20)
+    answers = {
+        what: answer
+        for (source, _, head, what), answer in report.predictions.items()
+        if (source, head) == ("spectrum", "kNN")
+    }
+    figure = predicted_against_true(answers)
+    points = figure.axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(points[:, 0], answers["redshift"][0])
+    np.testing.assert_allclose(points[:, 1], answers["redshift"][1])
+    curves = recall_curves({way: found for (_, way), found in report.ranks.items()})
+    line = curves.axes[0].lines[0]
+    assert line.get_ydata()[-1] == 1 and len(line.get_ydata()) == 50
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_map_keeps_neighbours_together():
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([rng.normal(size=(30, 4)) + 20, rng.normal(size=(30, 4)) - 20])
+    z = np.repeat([0.1, 0.9], 30)
+    z[3] = np.nan
+    figure = embedding_map(vectors, {"redshift": z})
+    grey, coloured = figure.axes[0].collections[:2]
+    assert len(grey.get_offsets()) == 1 and len(coloured.get_offsets()) == 59
+    xy, colour = np.asarray(coloured.get_offsets()), coloured.get_array()
+    low, high = xy[colour < 0.5], xy[colour > 0.5]
+    between = np.linalg.norm(low.mean(0) - high.mean(0))
+    assert between > 2 * max(low.std(), high.std()) / 2
+
+
+def test_published_figures():
+    assert published_r2("image", "AstroCLIP", "kNN", "redshift") == 0.79
+    for key in (("image", "AstroCLIP", "kNN"), ("spectrum", "AstroCLIP", "kNN")):
+        four = [PROPERTY_R2[key][name] for name in PROPERTIES[1:]]
+        assert np.mean(four) == pytest.approx(PROPERTY_R2[key]["mean of 4"], abs=0.0051)
+    ten = [v for name, v in MORPHOLOGY_ACCURACY.items() if name != "mean"]
+    assert np.mean(ten) == pytest.approx(MORPHOLOGY_ACCURACY["mean"], abs=0.0051)
+    assert np.isnan(published_r2("image", "mine", "kNN", "redshift"))
+    assert np.isnan(published_accuracy("smooth", "kNN"))
+
+
+def test_classes_of_mocks_are_asked_of_what_can_be_seen():
+    nan = np.nan
+    labels = mock_labels(
+        {
+            "bulge_to_total": np.array([0.9, 0.1, 0.1, 0.4, nan]),
+            "axis_ratio": np.array([0.9, 0.2, 0.8, 0.8, nan]),
+            "n_arms": np.array([0, 2, 2, 0, nan]),
+            "bar_fraction": np.array([0.0, 0.1, 0.1, 0.0, nan]),
+        }
+    )
+    assert labels["smooth"].tolist() == ["smooth", "disc", "disc", "disc", ""]
+    assert labels["edge-on"].tolist() == ["", "yes", "no", "no", ""]
+    assert labels["spiral"].tolist() == ["", "", "yes", "no", ""]
+    assert labels["arm count"].tolist() == ["", "", "2", "", ""]
+    assert labels["bulge size"].tolist() == ["", "", "small", "large", ""]
+    assert mock_labels({"redshift": np.ones(3)}) == {}
+
+
+def test_votes_need_numbers():
+    table = Table({"bar_strong_fraction": [1.0]})
+    with pytest.raises(InputError, match="bar_total-votes is missing"):
+        vote_labels(table)
+    with pytest.raises(InputError, match="no votes among the columns"):
+        vote_labels(Table({"z": [1.0]}))
