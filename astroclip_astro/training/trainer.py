@@ -200,7 +200,12 @@ class SeenRange(L.Callback):
 
 @contextmanager
 def quiet_lightning():
-    """Silence what Lightning says about choices that are meant, and its advertisements."""
+    """Silence what Lightning says about choices that are meant, and its advertisements.
+
+    Yields
+    ------
+    None
+    """
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
