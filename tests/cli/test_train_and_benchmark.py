@@ -16,7 +16,7 @@ MOCKS = str(MockSurvey.bundled().path)
 def run(*arguments, code=0):
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
-    return result.output
+    return result.stdout if code == 0 else result.output
 
 
 def test_train_from_a_file(tmp_path):

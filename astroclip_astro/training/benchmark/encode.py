@@ -111,7 +111,9 @@ def embed_source(source, model, *, folder, n=None, seed=0, progress=True):
     folder.mkdir(parents=True, exist_ok=True)
     blocks = []
     starts = range(0, n, _BLOCK)
-    for start in tqdm(starts, desc=f"embed {model.name}", unit="block", disable=not progress):
+    for start in tqdm(
+        starts, desc=f"embed {model.name}", unit="block", disable=None if progress else True
+    ):
         stop = min(start + _BLOCK, n)
         path = folder / f"{start:09d}-{stop:09d}.npz"
         if not path.exists():

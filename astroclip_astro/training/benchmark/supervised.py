@@ -260,7 +260,9 @@ def _network(name, n_out, preprocessing):
 def _over(source, rows, seed, function, progress):
     """What a function of batches gives for the objects, NaN for those that cannot be read."""
     parts = []
-    for start in tqdm(range(0, len(rows), _BLOCK), unit="block", disable=not progress):
+    for start in tqdm(
+        range(0, len(rows), _BLOCK), unit="block", disable=None if progress else True
+    ):
         block = rows[start : start + _BLOCK]
         batch = source.read(block, noise_generator(seed, _MEASURING, block[0]))
         made = function(batch).double().numpy()

@@ -63,7 +63,7 @@ def test_what_cannot_be_learnt(cloud):
     with pytest.raises(ValueError, match="head is 'forest'"):
         regress(x, y, test, head="forest")
     with pytest.raises(InputError, match="training objects for"):
-        classify(x[:12], np.repeat(["a", "b"], 6), test, k=20)
+        classify(x[:25], np.repeat(list("abcde"), 5), test, head="MLP")
 
 
 def test_known():
