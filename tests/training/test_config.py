@@ -29,12 +29,14 @@ def test_bundled_settings_are_arguments_of_what_they_are_for(kind, name):
     model, method = METHODS[kind]
     assert set(config.model) <= set(inspect.signature(model).parameters)
     assert set(config.method) <= set(inspect.signature(method).parameters)
-    assert config.data.sources and config.run.max_steps > 0
+    assert config.data.sources
+    assert config.run.max_steps > 0
 
 
 def test_the_papers_alignment_is_the_papers():
     config = read_config("paper", "align")
-    assert config.method["learning_rate"] == 1e-4 and config.method["weight_decay"] == 0.05
+    assert config.method["learning_rate"] == 1e-4
+    assert config.method["weight_decay"] == 0.05
     assert config.data.batch_size * int(config.run.devices) == 256
     assert config.method["logit_scale"] == 15.5
 
@@ -42,8 +44,10 @@ def test_the_papers_alignment_is_the_papers():
 def test_defaults_and_types(tmp_path):
     values = {**GOOD, "run": {"max_steps": 10, "gradient_clip": 3, "devices": 2}}
     config = read_config(written(tmp_path, values))
-    assert config.run.gradient_clip == 3.0 and isinstance(config.run.gradient_clip, float)
-    assert config.run.devices == "2" and config.run.patience is None
+    assert config.run.gradient_clip == 3.0
+    assert isinstance(config.run.gradient_clip, float)
+    assert config.run.devices == "2"
+    assert config.run.patience is None
     assert config.data.sources == ({"kind": "mocks", "path": "mocks"},)
 
 

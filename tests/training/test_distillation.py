@@ -47,7 +47,8 @@ def test_the_teacher_is_a_running_average(module):
     for name, value in student.items():
         torch.testing.assert_close(after[name], 0.9 * before[name] + 0.1 * value)
     assert not any(p.requires_grad for p in module.teacher.parameters())
-    assert not module.train().teacher.training and module.model.training
+    assert not module.train().teacher.training
+    assert module.model.training
 
 
 def test_the_student_learns_without_collapse(module, images):
@@ -83,7 +84,8 @@ def test_half_of_the_looks_have_a_block_hidden(module):
     some = hidden.flatten(1).any(1)
     assert 0.4 < some.float().mean() < 0.6
     share = hidden[some].float().mean((1, 2))
-    assert share.min() > 0 and share.max() <= 0.75
+    assert share.min() > 0
+    assert share.max() <= 0.75
     for one in hidden[some][:50]:
         rows, columns = one.any(1).sum(), one.any(0).sum()
         assert one.sum() == rows * columns
@@ -92,7 +94,8 @@ def test_half_of_the_looks_have_a_block_hidden(module):
 def test_heads_give_cosines():
     torch.manual_seed(0)
     made = ProjectionHead(8, 5, hidden=6, bottleneck=4)(torch.randn(7, 3, 8))
-    assert made.shape == (7, 3, 5) and made.abs().max() <= 1 + 1e-6
+    assert made.shape == (7, 3, 5)
+    assert made.abs().max() <= 1 + 1e-6
 
 
 def test_hidden_patches_become_the_mask_token():

@@ -44,7 +44,8 @@ def test_no_more_activations_than_those_of_a_micro_batch_are_kept():
 
     x = torch.randn(10, 3, requires_grad=True)
     encode_in_micro_batches(count, x, 4).sum().backward()
-    assert sizes[:3] == [4, 4, 2] and sorted(sizes[3:]) == [2, 4, 4]
+    assert sizes[:3] == [4, 4, 2]
+    assert sorted(sizes[3:]) == [2, 4, 4]
 
 
 def test_micro_batch_of_nothing():

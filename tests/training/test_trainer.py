@@ -97,9 +97,11 @@ def test_what_is_trained_embeds(trained):
         ("align", [survey.spectrum(9), survey.cutout(9)]),
     ):
         found = aa.embed(observed, model=trained[kind])
-        assert np.isfinite(found).all() and found.attrs["model"] == f"my-{kind}"
+        assert np.isfinite(found).all()
+        assert found.attrs["model"] == f"my-{kind}"
     range_ = aa.load_model(trained["align"]).training_range
-    assert set(range_) == {"spectrum", "image"} and range_["spectrum"][0] < range_["spectrum"][1]
+    assert set(range_) == {"spectrum", "image"}
+    assert range_["spectrum"][0] < range_["spectrum"][1]
 
 
 def test_alignment_starts_from_the_encoders_and_leaves_frozen_ones(trained):
@@ -210,7 +212,7 @@ def test_settings_that_do_not_fit(change, message, tmp_path):
 def test_encoders_of_another_shape_are_refused(trained, tmp_path):
     config = settings("align", {"spectrum": str(trained["specformer"])})
     config.model["spectrum"] = {**SPECTRUM, "num_layers": 2}
-    with pytest.raises(InputError, match="was made with .* the model has"):
+    with pytest.raises(InputError, match=r"was made with .* the model has"):
         train("align", config, tmp_path, progress=False)
 
 
@@ -272,7 +274,8 @@ def test_objects_whose_vectors_are_not_finite_are_named(tmp_path):
     flux = source.read(np.arange(len(source)), torch.Generator()).spectrum.mean((1, 2))
     bright = set(source.object_id[flux.numpy() > 2.5])
     assert 0 < len(named) < 20
-    assert set(named) & bright and not set(named) - set(source.object_id[flux.numpy() > 1.5])
+    assert set(named) & bright
+    assert not set(named) - set(source.object_id[flux.numpy() > 1.5])
 
 
 def test_early_stopping(tmp_path):
@@ -289,5 +292,6 @@ def test_settings_are_kept_beside_the_run(trained):
     import yaml
 
     kept = yaml.safe_load((trained["image"].parent / "settings.yaml").read_text())
-    assert kept["kind"] == "image" and kept["method"]["prototypes"] == 32
+    assert kept["kind"] == "image"
+    assert kept["method"]["prototypes"] == 32
     json.dumps(kept)

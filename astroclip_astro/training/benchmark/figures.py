@@ -1,5 +1,7 @@
 """Figures of a benchmark: predicted against true values, recall curves, maps of the embeddings."""
 
+import warnings
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -123,7 +125,10 @@ def embedding_map(vectors, values, *, seed=0, title=""):
     cosine distances.
     """
     try:
-        from umap import UMAP
+        with warnings.catch_warnings():
+            # It says so at import that it lacks what is not needed here.
+            warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+            from umap import UMAP
     except ImportError as error:
         raise ImportError("a map of embeddings needs umap-learn: pip install umap-learn") from error
     neighbours = min(15, len(vectors) - 1)

@@ -90,4 +90,5 @@ def test_redshift_measures():
     assert heads.outlier_fraction(z, found) == pytest.approx(0.05, abs=1e-3)
     assert heads.bias(z, found) == pytest.approx(0.0063, abs=1e-3)
     nothing = np.full(3, np.nan)
-    assert np.isnan(heads.sigma_nmad(nothing, nothing)) and np.isnan(heads.r2(nothing, nothing))
+    assert np.isnan(heads.sigma_nmad(nothing, nothing))
+    assert np.isnan(heads.r2(nothing, nothing))

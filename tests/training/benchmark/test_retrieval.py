@@ -23,7 +23,9 @@ def test_ranks_by_brute_force(pair):
 
 def test_every_query_has_a_pool_of_the_size_said(pair):
     ranks = retrieval_ranks(*pair, pool=20)
-    assert ranks.shape == (50,) and ranks.min() >= 1 and ranks.max() <= 20
+    assert ranks.shape == (50,)
+    assert ranks.min() >= 1
+    assert ranks.max() <= 20
     easy = retrieval_ranks(*pair, pool=5)
     assert easy.mean() < ranks.mean() < retrieval_ranks(*pair, pool=50).mean()
 
@@ -37,7 +39,8 @@ def test_collapsed_vectors_find_what_chance_finds():
 def test_recall_and_interval(pair):
     found = retrieval(*pair, pool=50)
     hits = (retrieval_ranks(*pair, pool=50) <= 5).sum()
-    assert found.recall[5] == hits / 50 and found.n_queries == 50
+    assert found.recall[5] == hits / 50
+    assert found.n_queries == 50
     low, high = binomtest(int(hits), 50).proportion_ci(method="exact")
     assert found.recall_interval[5] == pytest.approx((low, high))
     assert found.recall_error[5] == pytest.approx(

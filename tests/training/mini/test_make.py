@@ -1,4 +1,4 @@
-"""The recipe from end to end on the bundled mocks: it resumes to the same weights, and they load."""
+"""The recipe from end to end on the bundled mocks: it resumes to the same weights, which load."""
 
 import json
 
@@ -57,7 +57,8 @@ def test_a_run_killed_in_each_stage_ends_in_the_same_weights(tmp_path, monkeypat
         before = aa.load_model(tmp_path / "whole" / f"astroclip-mini-{modality}.safetensors")
         assert np.isfinite(aa.embed(observed, model=before)).all()
     found = aa.embed(survey.spectrum(9), model=model)
-    assert found.shape == (128,) and np.isfinite(found).all()
+    assert found.shape == (128,)
+    assert np.isfinite(found).all()
 
 
 class Twenty:
@@ -89,7 +90,8 @@ class Line(nn.Module):
 def test_every_object_comes_once_per_epoch_in_a_new_order(tmp_path):
     task = fit(Line(), tmp_path, steps=8, batch_size=5, warmup=1, progress=False)
     first, second = task.seen[:20], task.seen[20:]
-    assert sorted(first) == sorted(second) == list(range(20)) and first != second
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
 
 
 def test_the_callers_random_numbers_stay(tmp_path):

@@ -54,7 +54,8 @@ def test_redshifting_agrees_with_numpy():
 
 def test_held_out_mocks_are_never_in_it(survey, observer):
     held = held_out(len(survey))
-    assert len(observer) == (~held).sum() and not held[observer.row].any()
+    assert len(observer) == (~held).sum()
+    assert not held[observer.row].any()
     seen = observer.flux.float().numpy()
     unseen = survey.arrays()["spectrum"][held]
     same = (np.abs(seen[:, None] - unseen) <= 2e-3 * np.abs(unseen) + 1e-5).mean(2)
