@@ -20,6 +20,8 @@ __all__ = ["MockObserver", "redshifted", "smoothed"]
 # that of SDSS (Smee et al. 2013, AJ 146, 32: R = 1850 to 2200, some 2.5 to 4 Å FWHM).
 LINE_SPREAD = (0.5, 2.2)
 NOISE_CORRELATION = (0.3, 0.9)  # pixels, in half of them: resampling correlates the noise
+# Some spectra are published smoothed, noise and all: DESI's Andes coadds, for one, by 2.5 pixels.
+SMOOTHED, SMOOTHING = 0.3, (1.0, 3.5)  # share of the spectra, pixels
 DEPTH = (-0.9, 0.25)  # log10 of the factor on the noise
 RESIDUAL = (-0.5, 0.3)  # log10 of the factor on the sky residual
 SCALE = 0.2  # dex: fibres of 1.5 to 3 arcsec hold different shares of the light
@@ -207,6 +209,8 @@ class MockObserver:
         half = torch.rand(2, n) < 0.5
         spread = torch.where(half[0], _uniform(n, *LINE_SPREAD), 0.05)
         correlation = torch.where(half[1], _uniform(n, *NOISE_CORRELATION), 0.02)
+        both = torch.where(torch.rand(n) < SMOOTHED, _uniform(n, *SMOOTHING), 0.0)
+        spread, correlation = torch.hypot(spread, both), torch.hypot(correlation, both)
         noise = self.sigma[index].float() * torch.randn(n, pixels)
         noise = smoothed(noise, correlation) * 10 ** _uniform(n, *DEPTH)[:, None]
         residual = F.interpolate(
