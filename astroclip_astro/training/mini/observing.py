@@ -5,6 +5,8 @@ their coverage or their flux calibration. What differs between surveys and canno
 beforehand is drawn at random here, and so is learned to be of no consequence.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -21,7 +23,12 @@ __all__ = ["MockObserver", "redshifted", "smoothed"]
 LINE_SPREAD = (0.5, 2.2)
 NOISE_CORRELATION = (0.3, 0.9)  # pixels, in half of them: resampling correlates the noise
 # Some spectra are published smoothed, noise and all: DESI's Andes coadds, for one, by 2.5 pixels.
+# What noise is left is then as strong as elsewhere.
 SMOOTHED, SMOOTHING = 0.3, (1.0, 3.5)  # share of the spectra, pixels
+# Noise beyond what an instrument's throughput explains: towards the blue end, and where arms join
+# or the atmosphere absorbs.
+BLUE_NOISE, BLUE_SCALE = 4.0, 500.0  # most it is multiplied with, less one; Å
+BURSTS, BURST_SHARE, BURST_WIDTH, BURST = 3, 0.3, (20.0, 120.0), (2.0, 8.0)
 DEPTH = (-0.9, 0.25)  # log10 of the factor on the noise
 RESIDUAL = (-0.5, 0.3)  # log10 of the factor on the sky residual
 SCALE = 0.2  # dex: fibres of 1.5 to 3 arcsec hold different shares of the light
@@ -211,8 +218,10 @@ class MockObserver:
         correlation = torch.where(half[1], _uniform(n, *NOISE_CORRELATION), 0.02)
         both = torch.where(torch.rand(n) < SMOOTHED, _uniform(n, *SMOOTHING), 0.0)
         spread, correlation = torch.hypot(spread, both), torch.hypot(correlation, both)
-        noise = self.sigma[index].float() * torch.randn(n, pixels)
-        noise = smoothed(noise, correlation) * 10 ** _uniform(n, *DEPTH)[:, None]
+        noise = self.sigma[index].float() * self._excess(n) * torch.randn(n, pixels)
+        # A Gaussian of width w takes white noise down by the root of 2 w times that of pi.
+        kept = torch.where(both > 0, (2 * math.pi**0.5 * both).sqrt(), 1.0)[:, None]
+        noise = smoothed(noise, correlation) * kept * 10 ** _uniform(n, *DEPTH)[:, None]
         residual = F.interpolate(
             torch.randn(n, 1, pixels // 25 + 2), size=pixels, mode="linear", align_corners=True
         )[:, 0]
@@ -225,6 +234,21 @@ class MockObserver:
         flux *= 10 ** (SCALE * torch.randn(n, 1))
         _interpolate_gaps(flux)
         return self._covered(flux, window, windowed).unsqueeze(-1)
+
+    def _excess(self, n):
+        """Factors on the noise, shape (n, L)."""
+        blue = torch.exp((self.wavelength[0] - self.wavelength) / BLUE_SCALE).float()
+        factor = 1 + BLUE_NOISE * torch.rand(n, 1) ** 2 * blue
+        pixels = len(blue)
+        low, high = np.log(BURST_WIDTH)
+        for _ in range(BURSTS):
+            start = torch.randint(pixels, (n, 1))
+            width = torch.exp(_uniform(n, low, high))[:, None]
+            hit = torch.rand(n, 1) < BURST_SHARE
+            place = torch.arange(pixels)
+            inside = hit & (place >= start) & (place < start + width)
+            factor = torch.where(inside, factor * _uniform(n, *BURST)[:, None], factor)
+        return factor
 
     def _covered(self, flux, window, windowed):
         """Replace what a survey does not cover by the mean of the rest."""

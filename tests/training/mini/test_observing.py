@@ -85,6 +85,8 @@ def test_noise_is_that_of_the_mock_where_nothing_else_is_changed(observer, monke
         "LINE_SPREAD": (0.01, 0.02),
         "NOISE_CORRELATION": (0.01, 0.02),
         "SMOOTHED": 0.0,
+        "BLUE_NOISE": 0.0,
+        "BURST_SHARE": 0.0,
         "DEPTH": (0.0, 0.0),
         "RESIDUAL": (-9.0, -9.0),
         "SCALE": 0.0,
