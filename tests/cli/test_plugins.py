@@ -11,7 +11,7 @@ from astroclip_astro.cli.main import main
 from astroclip_astro.errors import PluginError
 from astroclip_astro.plugins import get_manager
 
-COMMANDS = ["demo", "embed", "models", "plugins", "surveys"]
+COMMANDS = ["benchmark", "demo", "embed", "models", "plugins", "surveys", "train"]
 
 
 def run(*arguments):
