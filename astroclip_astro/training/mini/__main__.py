@@ -31,9 +31,9 @@ NAME = "astroclip-mini"
 
 #: Optimiser steps, objects per step and steps of warm-up of each stage.
 SCHEDULE = {
-    "spectra": {"steps": 4500, "batch_size": 128, "warmup": 60},
+    "spectra": {"steps": 4200, "batch_size": 128, "warmup": 60},
     "images": {"steps": 500, "batch_size": 64, "warmup": 50},
-    "alignment": {"steps": 700, "batch_size": 384, "warmup": 100},
+    "alignment": {"steps": 600, "batch_size": 384, "warmup": 100},
 }
 
 
