@@ -23,7 +23,8 @@ from tqdm import tqdm
 import astroclip_astro as aa
 from astroclip_astro.adapters.spectrum import spectrum_batch
 from astroclip_astro.inputs import records
-from astroclip_astro.simulate import FLUX_UNIT, MockSurvey
+from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.simulate.survey import FLUX_UNIT
 from astroclip_astro.training.benchmark.heads import (
     OUTLIER,
     bias,

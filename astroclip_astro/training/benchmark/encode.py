@@ -11,13 +11,48 @@ import torch
 from tqdm import tqdm
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.models.base import GalaxyModel
 
-__all__ = ["embed_source", "fingerprint", "noise_generator"]
+__all__ = ["PatchMean", "embed_source", "fingerprint", "noise_generator"]
 
 log = logging.getLogger(__name__)
 
 # Objects that are read, and kept on disk, together: 0.3 GB of images and spectra.
 _BLOCK = 512
+
+
+class PatchMean(GalaxyModel):
+    """An image encoder whose embedding is the mean of its patch tokens.
+
+    They are the tokens that AstroCLIP pools: without class token and position embedding. The
+    encoder's own embedding is its class token.
+
+    Parameters
+    ----------
+    encoder : VisionTransformer
+        In evaluation mode.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astroclip_astro.models import VisionTransformer
+    >>> from astroclip_astro.training.benchmark.encode import PatchMean
+    >>> encoder = VisionTransformer(embed_dim=16, depth=1, num_heads=2, block_chunks=1).eval()
+    >>> PatchMean(encoder).encode(torch.ones(2, 3, 152, 152), "image").shape
+    torch.Size([2, 16])
+    """
+
+    modalities = ("image",)
+
+    def __init__(self, encoder):
+        super().__init__(**encoder.config)
+        self.encoder = encoder
+        self.preprocessing = encoder.preprocessing
+        self.name = f"{encoder.name}, mean of patches"
+        self.train(encoder.training)
+
+    def _embed_image(self, x):
+        return self.encoder(x).mean(1)
 
 
 def fingerprint(source):
@@ -31,13 +66,20 @@ def fingerprint(source):
     Returns
     -------
     str
-        16 hexadecimal digits of the SHA-256 of its name, identifiers and targets.
+        16 hexadecimal digits of the SHA-256 of its name, identifiers and targets, and of what is
+        read of the first, the middle and the last object, so that other noise or other pixels of
+        the same galaxies are another source.
     """
     digest = hashlib.sha256(source.name.encode())
     digest.update("\n".join(map(str, source.object_id)).encode())
     for name in sorted(source.targets):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(source.targets[name]).tobytes())
+    probe = source.read(np.unique([0, len(source) // 2, len(source) - 1]), noise_generator(0))
+    for name in ("spectrum", "spectrum_ivar", "image", "image_ivar"):
+        if (data := getattr(probe, name)) is not None:
+            digest.update(name.encode())
+            digest.update(data.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -92,7 +134,7 @@ def embed_source(source, model, *, folder, n=None, seed=0, progress=True):
     Raises
     ------
     InputError
-        If the model and the source have no modality in common.
+        If the model and the source have no modality in common, or not the same grid.
     ValueError
         If the model is in training mode.
     """
@@ -104,6 +146,8 @@ def embed_source(source, model, *, folder, n=None, seed=0, progress=True):
             f"model {model.name!r} embeds {' and '.join(model.modalities)}, "
             f"{source.name} has {' and '.join(sorted(source.modalities))} only"
         )
+    for modality in modalities:
+        _check_grid(source.preprocessing[modality], model, modality)
     n = len(source) if n is None else min(n, len(source))
     key = f"{_weights(model)}-{model.preprocessing_hash}-{fingerprint(source)}-{seed}"
     short = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -131,6 +175,21 @@ def embed_source(source, model, *, folder, n=None, seed=0, progress=True):
     return vectors
 
 
+def _check_grid(given, model, modality):
+    """Raise unless what a source reads is on the model's pixels; colours are the model's affair."""
+    wanted = model.preprocessing[modality]
+    names = ("bands", "pixel_scale", "size")
+    if modality == "spectrum":
+        names = ("wavelength_start", "wavelength_step", "n_pixels")
+    other = [name for name in names if getattr(given, name) != getattr(wanted, name)]
+    if other:
+        told = ", ".join(f"{n} {getattr(wanted, n)}, not {getattr(given, n)}" for n in other)
+        raise InputError(
+            f"model {model.name!r} needs {modality} data on another grid ({told}): measure it by "
+            "itself, on a source of its own"
+        )
+
+
 def _weights(model):
     """What identifies the weights: their file's hash, or that of the values where there is none."""
     if model.weights_sha256:
@@ -149,14 +208,15 @@ def _block(source, model, modalities, rows, seed):
     if len(batch) != len(rows):  # a source may leave out what it cannot read
         where = {name: i for i, name in enumerate(source.object_id[rows])}
         place = np.array([where[name] for name in batch.object_id], int)
-    vectors = {}
+    vectors = {m: np.full((len(rows), model.embed_dim), np.nan, np.float32) for m in modalities}
+    size = 32 if model.device.type == "cpu" else 128
     for modality in modalities:
         flux, ivar = getattr(batch, modality), getattr(batch, f"{modality}_ivar")
         usable = flux.flatten(1).isfinite().all(1)
         if ivar is not None:
             usable &= (ivar.flatten(1) > 0).any(1)
-        vectors[modality] = np.full((len(rows), model.embed_dim), np.nan, np.float32)
-        size = 32 if model.device.type == "cpu" else 128
+        if not usable.any():
+            continue
         for chosen in usable.nonzero()[:, 0].split(size):
             vectors[modality][place[chosen.numpy()]] = model.encode(flux[chosen], modality).numpy()
     return vectors

@@ -25,7 +25,8 @@ def predicted_against_true(predictions, title=""):
     Parameters
     ----------
     predictions : dict of tuple
-        By property: true and predicted values, shape (n,); pairs with a NaN are left out.
+        By property: true and predicted values, shape (n,); pairs with a NaN are left out, and
+        the panels of a property without any other pair stay empty.
     title : str
         Above the figure.
 
@@ -45,7 +46,10 @@ def predicted_against_true(predictions, title=""):
     figure = Figure(figsize=(_PANEL * n + 0.4, 1.5 * _PANEL), layout="constrained")
     axes = figure.subplots(2, n, sharex="col", height_ratios=(3, 1), squeeze=False)
     for (name, (true, predicted)), (above, below) in zip(predictions.items(), axes.T, strict=True):
+        below.set_xlabel(_LABELS.get(name, name))
         both = np.isfinite(true) & np.isfinite(predicted)
+        if not both.any():
+            continue
         true, predicted = true[both], predicted[both]
         low, high = true.min(), true.max()
         style = {"s": 4, "alpha": 0.4, "linewidths": 0, "rasterized": True}
@@ -53,7 +57,6 @@ def predicted_against_true(predictions, title=""):
         above.plot([low, high], [low, high], "k--", linewidth=0.8)
         below.scatter(true, predicted - true, **style)
         below.axhline(0, color="k", linestyle="--", linewidth=0.8)
-        below.set_xlabel(_LABELS.get(name, name))
     axes[0, 0].set_ylabel("predicted")
     axes[1, 0].set_ylabel("predicted - true")
     figure.suptitle(title)
@@ -142,9 +145,10 @@ def embedding_map(vectors, values, *, seed=0, title=""):
         known = np.isfinite(colour)
         style = {"s": 4, "linewidths": 0, "rasterized": True}
         axes.scatter(x[~known], y[~known], color="0.8", **style)
-        low, high = np.percentile(colour[known], [2, 98])
-        points = axes.scatter(x[known], y[known], c=colour[known], vmin=low, vmax=high, **style)
-        figure.colorbar(points, label=_LABELS.get(name, name))
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], title=_LABELS.get(name, name))
+        if known.any():
+            low, high = np.percentile(colour[known], [2, 98])
+            points = axes.scatter(x[known], y[known], c=colour[known], vmin=low, vmax=high, **style)
+            figure.colorbar(points)
     figure.suptitle(title)
     return figure

@@ -8,7 +8,8 @@ import numpy as np
 from astropy.table import Table
 
 from astroclip_astro.errors import InputError
-from astroclip_astro.training.benchmark.encode import embed_source
+from astroclip_astro.models import VisionTransformer
+from astroclip_astro.training.benchmark.encode import PatchMean, embed_source
 from astroclip_astro.training.benchmark.figures import (
     embedding_map,
     predicted_against_true,
@@ -56,7 +57,9 @@ def paper_benchmark(
         Folder: ``benchmark.json``, a ``.tex`` file per table, figures as PNG, and ``cache``, from
         which an interrupted run goes on.
     unaligned : sequence of GalaxyModel
-        Encoders before alignment, to put beside.
+        Encoders before alignment, to put beside. A spectrum encoder's embedding is the mean of
+        its tokens; an image encoder makes two rows, its class token (the paper's choice) and the
+        mean of the patch tokens from which alignment starts.
     labels : path-like, optional
         Table of volunteers' votes (see `vote_labels`) with a column ``object_id``; by default the
         classes of mocks (`mock_labels`), where the source is one.
@@ -85,7 +88,7 @@ def paper_benchmark(
     Raises
     ------
     InputError
-        If the model and the source do not fit, or too few objects are known.
+        If a model and the source do not fit, or too few objects are known.
     ImportError
         If umap-learn is not installed.
     """
@@ -100,11 +103,10 @@ def paper_benchmark(
     )[:n]
     train, test = np.flatnonzero(part == 0), np.flatnonzero(part == 2)
     embeddings = []
-    for one in (model, *unaligned):
-        published = "before alignment" if one is not model else "AstroCLIP"
+    for one, label, published in _encoders(model, unaligned):
         vectors = embed_source(source, one, folder=cache, n=n, seed=seed, progress=progress)
         embeddings += [
-            Embedded(source=modality, model=one.name, vectors=rows, published=published)
+            Embedded(source=modality, model=label, vectors=rows, published=published)
             for modality, rows in vectors.items()
         ]
     supervised = []
@@ -139,6 +141,23 @@ def paper_benchmark(
     report.write(out)
     _draw(report, embeddings, truth, test, model.name, out, seed)
     return report
+
+
+def _encoders(model, unaligned):
+    """Every model with its label, no two alike, and what of the paper it is compared with."""
+    rows = [(model, model.name, "AstroCLIP")]
+    for number, one in enumerate(unaligned, 1):
+        label = f"{one.name or 'encoder'}, unaligned"
+        if any(label == other for _, other, _ in rows) or label == model.name:
+            label += f" {number}"
+        if isinstance(one, VisionTransformer):
+            rows += [
+                (one, f"{label}, class token", "before alignment"),
+                (PatchMean(one), f"{label}, mean of patches", ""),
+            ]
+        else:
+            rows.append((one, label, "before alignment"))
+    return rows
 
 
 def _votes(path, object_id):

@@ -12,6 +12,8 @@ SOURCE = (
 
 #: R² by (input, model, head) and property. The mean is that of M*, Z, age and sSFR. Heads: kNN is
 #: zero-shot with k = 64, MLP is few-shot, both on embeddings; "supervised" is trained end to end.
+#: Before alignment, an image's embedding is the class token of AstroDINO and a spectrum's the mean
+#: of SpecFormer's tokens.
 PROPERTY_R2 = {
     ("image", "AstroCLIP", "kNN"): {
         "redshift": 0.79,

@@ -10,6 +10,10 @@ from astroclip_astro.training.benchmark.heads import bootstrap_error
 
 __all__ = ["Retrieval", "recall_curve", "retrieval", "retrieval_ranks"]
 
+# Cosines that differ by less are equal: products of the same vectors, summed up in another order,
+# differ by some 1e-15.
+_TIE = 1e-13
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval:
@@ -98,7 +102,8 @@ def retrieval_ranks(queries, keys, *, pool=1000, seed=0):
         members = np.concatenate([asked, dealt[: pool - len(asked)]])
         similarity = queries[asked] @ keys[members].T
         own = np.diagonal(similarity)[:, None]
-        better, equal = (similarity > own).sum(1), (similarity == own).sum(1)
+        better = (similarity > own + _TIE).sum(1)
+        equal = (np.abs(similarity - own) <= _TIE).sum(1)
         ranks[asked] = better + (equal + 1) / 2
     return ranks
 

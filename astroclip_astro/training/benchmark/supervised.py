@@ -135,8 +135,8 @@ def supervised_baselines(
     """Train all baselines that a source has the data for, and predict the test objects.
 
     These are the networks of `BASELINES` and gradient boosting on g, r, z magnitudes and colours
-    (scikit-learn's `~sklearn.ensemble.HistGradientBoostingRegressor`). Magnitudes are measured on
-    the same noisy images that other models see, by `kron_photometry`.
+    (scikit-learn's `~sklearn.ensemble.HistGradientBoostingRegressor`). Magnitudes are measured by
+    `kron_photometry` on images as noisy as those that other models see.
 
     Parameters
     ----------
@@ -171,7 +171,8 @@ def supervised_baselines(
     if not names:
         raise InputError(f"{source.name} knows none of {', '.join(PROPERTIES)}: nothing to train")
     known = {n: int(np.isfinite(source.targets[n][train]).sum()) for n in names}
-    settings = [fingerprint(source), max_steps, max_minutes, seed, preprocessing]
+    grids = sorted(source.preprocessing.items())
+    settings = [fingerprint(source), max_steps, max_minutes, seed, preprocessing, grids]
     rows = [hashlib.sha256(np.asarray(r, np.int64).tobytes()).hexdigest() for r in (train, test)]
     key = hashlib.sha256(repr((settings, rows)).encode()).hexdigest()[:16]
     folder = Path(folder)

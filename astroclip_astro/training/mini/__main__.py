@@ -31,7 +31,7 @@ NAME = "astroclip-mini"
 
 #: Optimiser steps, objects per step and steps of warm-up of each stage.
 SCHEDULE = {
-    "spectra": {"steps": 4200, "batch_size": 128, "warmup": 60},
+    "spectra": {"steps": 4250, "batch_size": 128, "warmup": 60},
     "images": {"steps": 500, "batch_size": 64, "warmup": 50},
     "alignment": {"steps": 600, "batch_size": 384, "warmup": 100},
 }
