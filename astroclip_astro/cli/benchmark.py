@@ -1,5 +1,6 @@
 """``astroclip benchmark``: the paper's tables for any model and data."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -7,6 +8,14 @@ import click
 from astroclip_astro.errors import InputError
 
 __all__ = ["benchmark"]
+
+# What the extra [benchmark] brings, by the name it is imported by.
+_NEEDED = {
+    "lightning": "lightning",
+    "matplotlib": "matplotlib",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+}
 
 
 @click.group()
@@ -22,10 +31,21 @@ def benchmark():
     "--data",
     required=True,
     metavar="KIND:PATH",
-    help="mocks, published, multimodal_universe or folder, and where it is.",
+    help="mocks, published, multimodal_universe or folder, and where it is; a path alone is mocks.",
 )
+@click.option(
+    "--properties",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table with a column targetid that published pairs are joined with.",
+)
+@click.option("--survey", help="Of a folder: which registered survey its files are of.")
 @click.option("--model", help="Name or file; default: the bundled model.")
-@click.option("--unaligned", multiple=True, help="Encoder before alignment; may come again.")
+@click.option(
+    "--unaligned",
+    multiple=True,
+    help="Name or file of an encoder before alignment; may come again.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
 @click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -61,31 +81,44 @@ def benchmark():
     help="Folder of tables and figures.",
 )
 def paper(
-    data, model, unaligned, labels, by, n, k, pool, baselines, max_steps, max_minutes, seed, out
+    data,
+    properties,
+    survey,
+    model,
+    unaligned,
+    device,
+    labels,
+    by,
+    n,
+    k,
+    pool,
+    baselines,
+    max_steps,
+    max_minutes,
+    seed,
+    out,
 ):
     """Print the paper's tables: zero-shot and few-shot properties, morphology, retrieval.
 
     Example: astroclip benchmark paper --data mocks:mocks --out tables
     """
-    kind, colon, path = data.partition(":")
-    if not colon:
-        raise click.BadParameter(f"{data!r}: expected KIND:PATH", param_hint="--data")
-    try:
-        from astroclip_astro.training.benchmark.paper import paper_benchmark
-    except ImportError as error:
+    missing = [package for name, package in _NEEDED.items() if find_spec(name) is None]
+    if missing:
         raise InputError(
-            f"the benchmark needs {error.name}: python -m pip install 'astroclip_astro[benchmark]'"
-        ) from error
+            f"the benchmark needs {', '.join(missing)}: "
+            "python -m pip install 'astroclip_astro[benchmark]'"
+        )
     import astroclip_astro as aa
-    from astroclip_astro.training.sources import open_source
+    from astroclip_astro.training.benchmark.paper import paper_benchmark
 
-    model = aa.load_model(model)
-    source = open_source(kind, path, preprocessing=model.preprocessing)
+    model = aa.load_model(model, device=device)
+    unaligned = [aa.load_model(one, device=device) for one in unaligned]
+    source = _opened(data, model, properties=properties, survey=survey)
     report = paper_benchmark(
         source,
         model,
         out,
-        unaligned=[aa.load_model(one) for one in unaligned],
+        unaligned=unaligned,
         labels=labels,
         by=by,
         n=n,
@@ -98,3 +131,25 @@ def paper(
     )
     click.echo(str(report))
     click.echo(f"\ntables and figures → {out}")
+
+
+def _opened(data, model, **options):
+    """The source that ``--data`` names, with what it has of the model's modalities."""
+    from astroclip_astro.training.sources import KINDS, open_source
+
+    kind, colon, path = data.partition(":")
+    if kind not in KINDS and Path(data).exists():
+        kind, path = "mocks", data
+    elif not colon:
+        raise click.BadParameter(
+            f"{data!r}: expected KIND:PATH, or the path of a mock survey", param_hint="--data"
+        )
+    options = {name: value for name, value in options.items() if value is not None}
+    source = open_source(kind, path, **options)
+    grids = {name: grid for name, grid in model.preprocessing.items() if name in source.modalities}
+    if not grids:
+        raise InputError(
+            f"model {model.name!r} embeds {' and '.join(model.modalities)}, "
+            f"{source!r} has nothing of it"
+        )
+    return open_source(kind, path, preprocessing=grids, **options)

@@ -454,7 +454,8 @@ class Supervised(L.LightningModule):
         loss = self.loss(batch)
         if not loss.isfinite():
             broken = ~self.model.inputs(batch).flatten(1).isfinite().all(1).cpu().numpy()
-            names = ", ".join(map(str, batch.object_id[broken][:20])) or "none: the rate is too high"
+            names = ", ".join(map(str, batch.object_id[broken][:20]))
+            names = names or "none: the rate is too high"
             raise InputError(
                 f"the loss of {type(self.model).__name__} is {loss.item()}; objects whose flux is "
                 f"not finite: {names}"

@@ -146,10 +146,9 @@ def paper_benchmark(
 def _encoders(model, unaligned):
     """Every model with its label, no two alike, and what of the paper it is compared with."""
     rows = [(model, model.name, "AstroCLIP")]
+    names = [one.name for one in unaligned]
     for number, one in enumerate(unaligned, 1):
-        label = f"{one.name or 'encoder'}, unaligned"
-        if any(label == other for _, other, _ in rows) or label == model.name:
-            label += f" {number}"
+        label = f"{one.name}, unaligned" + (f" {number}" if names.count(one.name) > 1 else "")
         if isinstance(one, VisionTransformer):
             rows += [
                 (one, f"{label}, class token", "before alignment"),

@@ -36,6 +36,21 @@ def test_collapsed_vectors_find_what_chance_finds():
     assert retrieval(np.ones((40, 3)), np.ones((40, 3)), pool=40).recall[10] == 0
 
 
+def test_vectors_that_differ_by_rounding_only_are_ties():
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(1, 64))
+    keys = one * (1 + 1e-15 * rng.normal(size=(30, 64)))
+    assert (retrieval_ranks(keys, keys[::-1], pool=30) == 15.5).all()
+
+
+def test_galaxies_that_fill_up_a_pool_are_not_looked_for_twice():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(7, 3))
+    found = retrieval(vectors, vectors, pool=5)
+    assert (found.n_queries, found.pool) == (7, 5)
+    assert found.recall[1] == 1
+
+
 def test_recall_and_interval(pair):
     found = retrieval(*pair, pool=50)
     hits = (retrieval_ranks(*pair, pool=50) <= 5).sum()
