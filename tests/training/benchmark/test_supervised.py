@@ -90,5 +90,5 @@ def test_flux_that_is_not_finite_is_named(make_source):
     source = make_source(4).only(["image"])
     source.value[2] = np.nan
     source.targets = {"redshift": np.arange(4.0)}
-    with pytest.raises(InputError, match="PhotometryMLP is nan; .* not finite: galaxy 2"):
+    with pytest.raises(InputError, match=r"PhotometryMLP is nan; .* not finite: galaxy 2"):
         train_supervised(PhotometryMLP(1), source, np.arange(4), max_steps=1, progress=False)
