@@ -8,12 +8,12 @@ import pytest
 import torch
 from astropy.table import Table
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 from astroclip_astro.cli.main import main
 from astroclip_astro.models import SpecFormer, VisionTransformer
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.benchmark import paper
-from astroclip_astro.training.benchmark.figures import recall_curves
 from astroclip_astro.weights import save_model
 
 MOCKS = MockSurvey.bundled().path
@@ -22,7 +22,7 @@ MOCKS = MockSurvey.bundled().path
 @pytest.fixture(autouse=True)
 def no_map(monkeypatch):
     """The projection takes seconds and has tests of its own."""
-    monkeypatch.setattr(paper, "embedding_map", lambda *_, **__: recall_curves({}))
+    monkeypatch.setattr(paper, "embedding_map", lambda *_, **__: Figure())
 
 
 def run(*arguments, code=0):

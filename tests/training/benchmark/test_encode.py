@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.errors import InputError
 from astroclip_astro.training.benchmark import encode
 from astroclip_astro.training.benchmark.encode import PatchMean, embed_source, fingerprint
@@ -82,8 +83,6 @@ def test_only_what_the_source_has(make_source, make_toy, make_encoders, tmp_path
 def test_mean_of_patches_is_not_the_class_token(make_source, make_encoders, tmp_path):
     _, images = make_encoders()
     source = make_source(4)
-    from astroclip_astro.adapters.image import encoder_input
-
     flux = source.read(np.arange(4), torch.Generator()).image
     rgb = encoder_input(flux, images.preprocessing["image"])
     patches = embedded(source, PatchMean(images), tmp_path)["image"]
