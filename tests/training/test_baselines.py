@@ -9,10 +9,10 @@ from astroclip_astro.training.baselines import (
     ConvAttention,
     PhotometryMLP,
     ResNet18,
-    Supervised,
     kron_photometry,
 )
 from astroclip_astro.training.batch import TrainingBatch
+from astroclip_astro.training.regression import Supervised
 
 
 def gaussian(sigma, flux, size=152):
@@ -95,7 +95,7 @@ def test_rate_falls_with_time_where_time_is_short(monkeypatch):
         PhotometryMLP(1), targets={"age": np.arange(4.0)}, max_steps=100, warmup=1, max_minutes=1
     )
     now = {"t": 0.0}
-    monkeypatch.setattr("astroclip_astro.training.baselines.time.monotonic", lambda: now["t"])
+    monkeypatch.setattr("astroclip_astro.training.regression.time.monotonic", lambda: now["t"])
     module.on_train_start()
     assert module._rate(1) > 0.95
     now["t"] = 60.0

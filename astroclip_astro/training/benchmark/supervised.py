@@ -19,11 +19,11 @@ from astroclip_astro.training.baselines import (
     ConvAttention,
     PhotometryMLP,
     ResNet18,
-    Supervised,
     kron_photometry,
 )
 from astroclip_astro.training.benchmark.encode import fingerprint, noise_generator
 from astroclip_astro.training.benchmark.tables import PROPERTIES, Predicted
+from astroclip_astro.training.regression import Supervised
 from astroclip_astro.training.trainer import quiet_lightning
 
 __all__ = ["BASELINES", "supervised_baselines", "train_supervised"]

@@ -155,6 +155,11 @@ def test_classes_that_are_counted(data):
     # That of the same questions, not of the ten that the paper has.
     assert mean["published"] == pytest.approx((0.83 + 0.80) / 2)
     assert row(table, head="kNN", question="mean")["published"] is np.ma.masked
+    before = Embedded(
+        source="image", model="plain", vectors=_embeddings[0].vectors, published="before alignment"
+    )
+    report = paper_tables([before], *data[1:], labels=labels, k=8, n_resamples=20)
+    assert report.tables["morphology"]["published"].mask.all()
 
 
 def test_error_of_a_mean_counts_that_its_terms_go_together(data):
