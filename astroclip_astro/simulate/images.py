@@ -25,6 +25,7 @@ __all__ = [
     "draw_image",
     "draw_point",
     "fibre_fractions",
+    "point_fractions",
     "half_light_angle",
     "pixel_sigma",
 ]
@@ -125,7 +126,7 @@ def pixel_sigma(conditions):
     >>> pixel_sigma(dey).round(4)
     array([0.0052, 0.0056, 0.0062])
     """
-    alpha = conditions.seeing / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1)) / PIXEL_SCALE
+    alpha = _moffat_scale(conditions.seeing) / PIXEL_SCALE
     area = np.pi * alpha**2 * (2 * MOFFAT_BETA - 1) / (MOFFAT_BETA - 1) ** 2
     return 10 ** (0.4 * (22.5 - conditions.depth)) / 5 / np.sqrt(area)
 
@@ -299,6 +300,39 @@ def fibre_fractions(image, totals):
     array([0.00111, 0.00111, 0.00111])
     """
     return (image * _fibre_aperture()).sum((1, 2)) / np.asarray(totals)
+
+
+def point_fractions(conditions):
+    """Fraction of a point source's light in each band that falls into a DESI fibre on it.
+
+    The growth curve of a Moffat profile, 1 - (1 + (r / alpha)^2)^(1 - beta) (Trujillo et al. 2001,
+    MNRAS 328, 977).
+
+    Parameters
+    ----------
+    conditions : ObservingConditions
+        The depth is not used.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (3,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroclip_astro.simulate.images import ObservingConditions, point_fractions
+    >>> dey = ObservingConditions(seeing=np.array([1.3, 1.2, 1.1]), depth=np.full(3, 24.0))
+    >>> point_fractions(dey).round(3)
+    array([0.447, 0.494, 0.547])
+    """
+    radii = FIBRE_DIAMETER / 2 / _moffat_scale(conditions.seeing)
+    return 1 - (1 + radii**2) ** (1 - MOFFAT_BETA)
+
+
+def _moffat_scale(fwhm):
+    """Scale radius alpha of a Moffat profile, in the unit of its FWHM."""
+    return fwhm / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
 
 
 @lru_cache

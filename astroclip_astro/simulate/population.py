@@ -42,14 +42,14 @@ LOG_MASS_RANGE = (8.0, 12.0)
 # Samples: r-band limit (AB), quiescent galaxies only, lowest redshift, share of the objects. A
 # bright one for nearby galaxies, the SDSS main galaxy sample (Strauss et al. 2002, AJ 124, 1810),
 # the bright sample of the DESI Bright Galaxy Survey (Hahn et al. 2023, AJ 165, 253), a fainter one,
-# and luminous red galaxies as DESI picks them (Zhou et al. 2023, AJ 165, 58). The shares are
-# choices.
+# and luminous red galaxies as DESI picks them (Zhou et al. 2023, AJ 165, 58). The shares, and the
+# limit of the last two, are choices.
 SAMPLES = {
-    "nearby": (16.0, False, 0.005, 0.12),
-    "sdss-main": (17.77, False, 0.005, 0.25),
-    "bgs": (19.5, False, 0.005, 0.30),
-    "faint": (20.5, False, 0.005, 0.15),
-    "lrg": (21.8, True, 0.35, 0.18),
+    "nearby": (16.0, False, 0.005, 0.10),
+    "sdss-main": (17.77, False, 0.005, 0.20),
+    "bgs": (19.5, False, 0.005, 0.25),
+    "faint": (20.5, False, 0.005, 0.25),
+    "lrg": (21.5, True, 0.35, 0.20),
 }
 
 # Typical fraction of the formed mass that is still in stars and remnants.

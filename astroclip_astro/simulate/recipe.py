@@ -14,7 +14,7 @@ __all__ = ["RECIPE_VERSION", "TRUTH", "MockGalaxy", "generator", "recipe_hash", 
 __doctest_requires__ = {"simulate_galaxy": ["dust_extinction", "galsim", "speclite"]}
 
 # To be raised whenever a change of code, rather than of a constant, changes what is simulated.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 # Independent random streams of one object.
 PHYSICS, SPECTRUM_NOISE, IMAGE_NOISE = range(3)
@@ -82,7 +82,8 @@ class MockGalaxy:
     Parameters
     ----------
     spectrum : numpy.ndarray
-        Noiseless flux in the fibre, shape (7781,), float32, 1e-17 erg s-1 cm-2 Å-1.
+        Noiseless flux in the fibre, calibrated as for a point source, shape (7781,), float32, 1e-17
+        erg s-1 cm-2 Å-1.
     spectrum_sigma : numpy.ndarray
         Its noise, shape (7781,), float32.
     image : numpy.ndarray
@@ -154,7 +155,9 @@ def simulate_galaxy(seed, index):
 
     A sample is drawn, then galaxies until the model spectrum of one is brighter than the sample's
     limit in r. The spectrum is that of the whole galaxy times the fraction of its light that falls
-    into the fibre, interpolated between the bands, so that it has the colour of the aperture.
+    into the fibre, over that of a point source, interpolated between the bands: it has the colour
+    of the aperture, and the scale of surveys, which calibrate with stars (DESI: Guy et al. 2023, AJ
+    165, 144; SDSS: Adelman-McCarthy et al. 2008, ApJS 175, 297).
 
     Parameters
     ----------
@@ -193,7 +196,8 @@ def simulate_galaxy(seed, index):
     image = target + surroundings
     totals = model.nanomaggies
     fractions = images.fibre_fractions(image, totals)
-    colour = np.interp(np.log(spectra.wavelength_grid()), np.log(BAND_CENTRES), np.log(fractions))
+    calibrated = np.log(fractions / images.point_fractions(conditions))
+    colour = np.interp(np.log(spectra.wavelength_grid()), np.log(BAND_CENTRES), calibrated)
     spectrum = model.flux * np.exp(colour)
     spectrum_sigma = noise.spectrum_sigma(spectrum, exposure)
     image_sigma = images.pixel_sigma(conditions)
