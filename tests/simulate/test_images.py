@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import astropy.units as u
+import galsim
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -14,6 +15,7 @@ from astroclip_astro.simulate.images import (
     draw_image,
     draw_point,
     fibre_fractions,
+    point_fractions,
 )
 from astroclip_astro.simulate.population import arcsec_per_kpc
 
@@ -132,6 +134,16 @@ def test_fibre_fractions_of_gaussians():
     expected = 1 - np.exp(-(radius**2) / (2 * widths**2))
     found = fibre_fractions(image, 2 * np.pi * widths**2)
     np.testing.assert_allclose(found, expected, rtol=3e-3)
+
+
+def test_points_in_the_fibre():
+    conditions = ObservingConditions(seeing=np.array([0.8, 1.2, 2.2]), depth=np.full(3, 24.0))
+    fine = 0.01  # arcsec
+    for fwhm, found in zip(conditions.seeing, point_fractions(conditions), strict=True):
+        psf = galsim.Moffat(beta=images.MOFFAT_BETA, fwhm=fwhm)
+        stamp = psf.drawImage(nx=151, ny=151, scale=fine, method="no_pixel").array
+        row, column = np.indices(stamp.shape) - 75
+        assert stamp[np.hypot(row, column) * fine < 0.75].sum() == pytest.approx(found, rel=5e-3)
 
 
 def test_fibre_is_redder_than_a_galaxy_with_a_red_bulge(galaxy, sharp):

@@ -22,7 +22,7 @@ def test_same_generator_same_galaxy():
 def test_samples_are_drawn_in_their_shares():
     rng = np.random.default_rng(0)
     drawn = np.array([draw_sample(rng) for _ in range(4000)])
-    shares = {"nearby": 0.12, "sdss-main": 0.25, "bgs": 0.30, "faint": 0.15, "lrg": 0.18}
+    shares = {"nearby": 0.10, "sdss-main": 0.20, "bgs": 0.25, "faint": 0.25, "lrg": 0.20}
     assert set(SAMPLES) == set(shares)
     for sample, share in shares.items():
         assert np.mean(drawn == sample) == pytest.approx(share, abs=0.03)

@@ -4,7 +4,11 @@ import numpy as np
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["mock_labels", "vote_labels"]
+__all__ = ["ZOO_LIMIT", "mock_labels", "vote_labels"]
+
+#: Galaxies fainter than this in r were not shown to the volunteers (Walmsley et al. 2022, MNRAS
+#: 509, 3966). They also chose Petrosian radii above 3 arcsec, which hardly any brighter mock lacks.
+ZOO_LIMIT = 17.77
 
 # Questions of Galaxy Zoo DECaLS (Walmsley et al. 2022, MNRAS 509, 3966) by the paper's names.
 _QUESTIONS = {

@@ -15,7 +15,7 @@ from astroclip_astro.training.benchmark.figures import (
     predicted_against_true,
     recall_curves,
 )
-from astroclip_astro.training.benchmark.morphology import mock_labels, vote_labels
+from astroclip_astro.training.benchmark.morphology import ZOO_LIMIT, mock_labels, vote_labels
 from astroclip_astro.training.benchmark.supervised import supervised_baselines
 from astroclip_astro.training.benchmark.tables import Embedded, paper_tables
 from astroclip_astro.training.split import split
@@ -62,7 +62,8 @@ def paper_benchmark(
         mean of the patch tokens from which alignment starts.
     labels : path-like, optional
         Table of volunteers' votes (see `vote_labels`) with a column ``object_id``; by default the
-        classes of mocks (`mock_labels`), where the source is one.
+        classes of mocks (`mock_labels`), where the source is one; they are asked of all, and of
+        those as bright as what the volunteers saw (`ZOO_LIMIT`).
     by : {"object", "sky"}
         How training and test objects are split, where the source itself keeps none aside.
     n : int, optional
@@ -123,12 +124,16 @@ def paper_benchmark(
             progress=progress,
         )
     truth = {name: values[:n] for name, values in source.targets.items()}
+    samples = {"all": np.ones(n, bool)}
+    if labels is None and "mag_r" in truth:
+        samples[f"r < {ZOO_LIMIT}"] = truth["mag_r"] < ZOO_LIMIT
     report = paper_tables(
         embeddings,
         truth,
         train,
         test,
         labels=mock_labels(truth) if labels is None else _votes(labels, source.object_id[:n]),
+        samples=samples,
         supervised=supervised,
         k=k,
         pool=pool,

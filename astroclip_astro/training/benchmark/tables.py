@@ -92,6 +92,7 @@ def paper_tables(
     test,
     *,
     labels=None,
+    samples=None,
     supervised=(),
     k=64,
     pool=1000,
@@ -113,6 +114,9 @@ def paper_tables(
     labels : dict of numpy.ndarray, optional
         Classes by question, shape (n,): text, booleans or numbers; ``""``, NaN or masked where
         unknown. They are asked of images.
+    samples : dict of numpy.ndarray, optional
+        By name, which objects the questions are asked of, to learn and to test, shape (n,), bool;
+        by default all, under the name ``"all"``.
     supervised : sequence of Predicted
         Baselines to put beside.
     k : int
@@ -150,7 +154,8 @@ def paper_tables(
     """
     truth = {name: np.asarray(truth[name], float) for name in PROPERTIES if name in truth}
     labels = {name: _as_text(values) for name, values in (labels or {}).items()}
-    train, test = _checked(embeddings, truth | labels, train, test)
+    samples = samples or {"all": np.ones(len(embeddings[0].vectors), bool)}
+    train, test = _checked(embeddings, truth | labels | samples, train, test)
     for name in [name for name, values in truth.items() if not np.isfinite(values).any()]:
         log.warning("%s is known of no object: it is left out of the tables", name)
         del truth[name]
@@ -190,18 +195,19 @@ def paper_tables(
             about |= {"k": k if head == "kNN" else None, "training": ""}
             answers = {name: learn(heads.regress, y, head) for name, y in truth.items()}
             add(about, answers, one.published)
-            if one.source == "image":
+            for sample, asked in samples.items() if one.source == "image" else ():
                 answers = {}
                 for name, y in labels.items():
                     try:
-                        answers[name] = learn(heads.classify, y, head)
+                        answers[name] = learn(heads.classify, np.where(asked, y, ""), head)
                     except InputError as error:
-                        log.warning("%s by %s is left out: %s", name, head, error)
+                        log.warning("%s by %s of %s is left out: %s", name, head, sample, error)
+                about = about | {"sample": sample}
                 for row in _scores(about, "question", answers, heads.accuracy, n, bootstrap):
-                    asked = answers if row["question"] == "mean" else [row["question"]]
+                    questions = answers if row["question"] == "mean" else [row["question"]]
                     shown = nan  # the paper has accuracies of AstroCLIP only
                     if one.published == "AstroCLIP":
-                        shown = np.mean([published_accuracy(q, head) for q in asked])
+                        shown = np.mean([published_accuracy(q, head) for q in questions])
                     morphology.append(row | {"published": shown})
     for one in supervised:
         about = {"input": one.source, "model": one.model, "head": "supervised"}

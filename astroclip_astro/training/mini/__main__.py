@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import torch
 
+from astroclip_astro.api import load_model
 from astroclip_astro.models import AstroCLIP
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.config import RunConfig
@@ -52,7 +53,7 @@ DISTILLATION = {
 }
 
 
-def make(survey, out, *, schedule=None, seed=0, progress=True):
+def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
     """Pre-train and align the bundled model.
 
     Parameters
@@ -62,6 +63,10 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
     out : path-like
         Folder of the checkpoints, from which an interrupted run goes on, and of the result, called
         ``astroclip-mini.safetensors``.
+    start : AstroCLIP, optional
+        An earlier result of the same size to go on from: the first stage begins with its spectrum
+        encoder, the alignment with its image encoder. Images are distilled all the same, to compare
+        with.
     schedule : dict, optional
         By stage, arguments of `fit`; the published recipe's by default.
     seed : int
@@ -74,6 +79,11 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
     AstroCLIP
         In evaluation mode. The encoders before alignment are in ``astroclip-mini-spectrum`` and
         ``astroclip-mini-image.safetensors`` beside it.
+
+    Raises
+    ------
+    RuntimeError
+        If `start` is of another size.
     """
     schedule, out = schedule or SCHEDULE, Path(out)
     torch.manual_seed(seed)
@@ -87,6 +97,8 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
     def stage(name, task):
         return fit(task, out / name, seed=seed, progress=progress, **schedule[name])
 
+    if start is not None:
+        model.spectrum_encoder.load_state_dict(start.spectrum_encoder.state_dict())
     redshift = stage("spectra", RelativeRedshift(model.spectrum_encoder, observer))
     _distill(
         model.image_encoder.backbone, survey, out / "images", seed, progress, **schedule["images"]
@@ -96,6 +108,8 @@ def make(survey, out, *, schedule=None, seed=0, progress=True):
         encoder.set_preprocessing(about["preprocessing"])
         name = f"{NAME}-{modality}"
         save_model(encoder, out / f"{name}.safetensors", name=name, dtype=torch.float16)
+    if start is not None:
+        model.image_encoder.load_state_dict(start.image_encoder.state_dict())
     tokens = observed_tokens(
         model.spectrum_encoder.backbone, observer, out / "tokens", progress=progress
     )
@@ -122,8 +136,9 @@ def _distill(backbone, survey, out, seed, progress, *, steps, batch_size, warmup
 @click.command()
 @click.argument("mocks", type=click.Path(exists=True, file_okay=False))
 @click.argument("out", type=click.Path(file_okay=False))
+@click.option("--start", help="Name or file of an earlier result to go on from.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-def main(mocks, out, seed):
+def main(mocks, out, start, seed):
     """Make the bundled model from the mock survey MOCKS; checkpoints and weights go to OUT.
 
     An interrupted run goes on where it was.
@@ -131,7 +146,8 @@ def main(mocks, out, seed):
     Example: python -m astroclip_astro.training.mini mocks/ run/
     """
     logging.basicConfig(level=logging.INFO)
-    make(MockSurvey.open(mocks), out, seed=seed)
+    start = start and load_model(start, device="cpu")
+    make(MockSurvey.open(mocks), out, start=start, seed=seed)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from astroclip_astro.training.mini.relative_redshift import LARGEST_SHIFT
 
 __all__ = ["ObservedAlignment", "observed_tokens"]
 
-VIEWS_WEIGHT = 0.5
-SECOND_IMAGES = 4  # one in so many images is observed twice
+VIEWS_WEIGHT, LOOKS_WEIGHT = 0.5, 1.0  # of two observations of a spectrum, of an image
+SECOND_IMAGES = 3  # one in so many images is observed twice
 AGREEMENT_WEIGHT = 1.0
 CHUNK = 1000
 # A learned multiplier goes no higher (Radford et al. 2021, https://arxiv.org/abs/2103.00020,
@@ -153,5 +153,5 @@ class ObservedAlignment(nn.Module):
         top1 = (logits.argmax(1) == torch.arange(len(index))).float().mean()
         parts = {"clip": clip, "views": views, "looks": looks, "agreement": agreement, "top1": top1}
         parts |= shift_parts | {"scale": scale}
-        loss = clip + VIEWS_WEIGHT * (views + looks) + redshift + AGREEMENT_WEIGHT * agreement
-        return loss, parts
+        loss = clip + VIEWS_WEIGHT * views + LOOKS_WEIGHT * looks
+        return loss + redshift + AGREEMENT_WEIGHT * agreement, parts

@@ -23,7 +23,7 @@ LINES_WEIGHT = 0.3
 # Periods in ln(1 + z) of the angles that are linear in the vector. Neighbours among vectors are
 # neighbours in redshift if redshift moves a vector along a curve that is long compared with the
 # rest of the space; the more periods a curve goes through, the longer it is.
-PERIODS = (0.8, 0.4, 0.2, 0.1, 0.05)
+PERIODS = (0.8, 0.4, 0.2, 0.1, 0.05, 0.025)
 PHASES_WEIGHT = 0.2
 
 

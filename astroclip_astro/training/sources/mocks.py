@@ -16,8 +16,8 @@ from astroclip_astro.training.split import held_out
 
 __all__ = ["MOCK_TARGETS", "MockSource"]
 
-#: Truth of galaxies that the source gives as targets: physics and morphology.
-MOCK_TARGETS = (*TARGETS, "bulge_to_total", "axis_ratio", "n_arms", "bar_fraction")
+#: Truth of galaxies that the source gives as targets: physics, morphology and brightness.
+MOCK_TARGETS = (*TARGETS, "bulge_to_total", "axis_ratio", "n_arms", "bar_fraction", "mag_r")
 
 # The mocks' own grid is that of DESI's coadds, the default.
 _EDGES = SpectrumPreprocessing().edges

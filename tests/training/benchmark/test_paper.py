@@ -121,6 +121,23 @@ def test_votes_are_joined_by_name(make_source, make_toy, tmp_path, drawn):
         bench(source, make_toy(), tmp_path / "out", labels=tmp_path / "nameless.ecsv")
 
 
+def test_mocks_are_also_asked_as_bright_as_volunteers_saw_them(
+    make_source, make_toy, tmp_path, drawn
+):
+    source = make_source()
+    source.targets |= {
+        "bulge_to_total": np.where(source.value > np.median(source.value), 0.9, 0.1),
+        "axis_ratio": np.full(60, 0.8),
+        "mag_r": np.where(np.arange(60) < 40, 17.0, 18.0),
+    }
+    table = bench(source, make_toy(), tmp_path).tables["morphology"]
+    tested = {
+        row["sample"]: row["n_train"] + row["n_test"] for row in table if row["head"] == "kNN"
+    }
+    assert tested["all"] == 60
+    assert tested["r < 17.77"] == 40
+
+
 def test_a_property_unknown_of_all_test_objects_spoils_no_figure(
     make_source, make_toy, tmp_path, drawn
 ):

@@ -155,11 +155,29 @@ def test_classes_that_are_counted(data):
     # That of the same questions, not of the ten that the paper has.
     assert mean["published"] == pytest.approx((0.83 + 0.80) / 2)
     assert row(table, head="kNN", question="mean")["published"] is np.ma.masked
+    assert set(table["sample"]) == {"all"}
     before = Embedded(
         source="image", model="plain", vectors=_embeddings[0].vectors, published="before alignment"
     )
     report = paper_tables([before], *data[1:], labels=labels, k=8, n_resamples=20)
     assert report.tables["morphology"]["published"].mask.all()
+
+
+def test_questions_to_some_objects_only(data):
+    embeddings, truth, train, test = data
+    labels = {"smooth": np.where(truth["age"] > 0, "disc", "smooth")}
+    bright = np.arange(N) % 2 == 0
+    samples = {"all": np.ones(N, bool), "bright": bright}
+    report = paper_tables(*data, labels=labels, samples=samples, k=8, pool=50, n_resamples=20)
+    table = report.tables["morphology"]
+    assert [row(table, head="kNN", sample=s)["n_train"] for s in samples] == [150, 75]
+    cell = row(table, head="kNN", sample="bright")
+    x = embeddings[0].vectors
+    learnt, asked = train[bright[train]], test[bright[test]]
+    predicted = heads.classify(x[learnt], labels["smooth"][learnt], x[asked], k=8)
+    assert cell["accuracy"] == pytest.approx((predicted == labels["smooth"][asked]).mean())
+    with pytest.raises(InputError, match="different lengths"):
+        paper_tables(*data, labels=labels, samples={"few": bright[:9]})
 
 
 def test_error_of_a_mean_counts_that_its_terms_go_together(data):

@@ -61,6 +61,21 @@ def test_a_run_killed_in_each_stage_ends_in_the_same_weights(tmp_path, monkeypat
     assert np.isfinite(found).all()
 
 
+def test_it_goes_on_from_an_earlier_result(tmp_path):
+    survey = MockSurvey.bundled()
+    start = aa.load_model()
+    none = {name: one | {"steps": 0} for name, one in SCHEDULE.items()} | {
+        "images": SCHEDULE["images"]
+    }
+    result = make(survey, tmp_path, start=start, schedule=none, progress=False)
+    for name, wanted in start.state_dict().items():
+        torch.testing.assert_close(result.state_dict()[name], wanted, rtol=0, atol=0, msg=name)
+    # What it is compared with is not what it began with.
+    distilled = aa.load_model(tmp_path / "astroclip-mini-image.safetensors").state_dict()
+    begun = start.image_encoder.backbone.state_dict()
+    assert any(not torch.equal(tensor, begun[name]) for name, tensor in distilled.items())
+
+
 class Twenty:
     """Galaxies."""
 
