@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 import torch
 
-from astroclip_astro.api import load_model
 from astroclip_astro.models import AstroCLIP
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.config import RunConfig
@@ -24,7 +23,7 @@ from astroclip_astro.training.mini.observing import MockObserver
 from astroclip_astro.training.mini.relative_redshift import RelativeRedshift
 from astroclip_astro.training.sources.mocks import MockSource
 from astroclip_astro.training.trainer import fit as train
-from astroclip_astro.weights import save_model
+from astroclip_astro.weights import load_model, save_model
 
 __all__ = ["main", "make"]
 
@@ -37,6 +36,12 @@ SCHEDULE = {
     "alignment": {"steps": 600, "batch_size": 384, "warmup": 100},
 }
 
+#: The same for going on from an earlier result.
+CONTINUED = {
+    "spectra": {"steps": 900, "batch_size": 128, "warmup": 60, "learning_rate": 7e-4},
+    "images": {"steps": 500, "batch_size": 64, "warmup": 50},
+    "alignment": {"steps": 600, "batch_size": 384, "warmup": 60, "learning_rate": 7e-4},
+}
 
 #: Self-distillation of images, smaller than DINOv2's in every respect.
 DISTILLATION = {
@@ -68,7 +73,7 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
         encoder, the alignment with its image encoder. Images are distilled all the same, to compare
         with.
     schedule : dict, optional
-        By stage, arguments of `fit`; the published recipe's by default.
+        By stage, arguments of `fit`; `SCHEDULE` by default, or `CONTINUED` with `start`.
     seed : int
         Of everything random.
     progress : bool
@@ -85,7 +90,7 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
     RuntimeError
         If `start` is of another size.
     """
-    schedule, out = schedule or SCHEDULE, Path(out)
+    schedule, out = schedule or (SCHEDULE if start is None else CONTINUED), Path(out)
     torch.manual_seed(seed)
     about = json.loads(
         (resources.files("astroclip_astro.models") / "configs" / f"{NAME}.json").read_text()

@@ -17,11 +17,10 @@ log = logging.getLogger(__name__)
 
 WEIGHT_DECAY = 0.05
 BETAS = (0.9, 0.98)
-LEARNING_RATE = 1e-3
 EVERY = 50  # steps between checkpoints
 
 
-def fit(task, out, *, steps, batch_size, warmup, seed=0, progress=True):
+def fit(task, out, *, steps, batch_size, warmup, learning_rate=1e-3, seed=0, progress=True):
     """Train a task in place; go on from the last checkpoint if there is one.
 
     Everything random is drawn from torch's global generator, which every step seeds by its number,
@@ -37,6 +36,8 @@ def fit(task, out, *, steps, batch_size, warmup, seed=0, progress=True):
         Folder of the checkpoint ``last.pt`` and the log ``log.jsonl``.
     steps, batch_size, warmup : int
         Optimiser steps, objects per step, steps of linear warm-up.
+    learning_rate : float
+        Highest rate of AdamW, from which half a cosine falls to zero.
     seed : int
         Of order, augmentation and noise.
     progress : bool
@@ -82,7 +83,7 @@ def fit(task, out, *, steps, batch_size, warmup, seed=0, progress=True):
             index = torch.randperm(len(task.observer))[part * batch_size : (part + 1) * batch_size]
             torch.manual_seed(seed + 1_000_000 + step)
             for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * warmup_cosine(step, warmup, steps)
+                group["lr"] = learning_rate * warmup_cosine(step, warmup, steps)
             with torch.autocast("cpu", torch.bfloat16):
                 loss, parts = task(index)
             if not torch.isfinite(loss):

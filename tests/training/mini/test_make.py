@@ -115,9 +115,10 @@ def test_the_callers_random_numbers_stay(tmp_path):
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_it_learns(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "LEARNING_RATE", 0.1)
-    task = fit(Line(), tmp_path, steps=100, batch_size=10, warmup=5, progress=False)
+def test_it_learns(tmp_path):
+    task = fit(
+        Line(), tmp_path, steps=100, batch_size=10, warmup=5, learning_rate=0.1, progress=False
+    )
     assert task.slope.item() == pytest.approx(2, abs=0.1)
 
 

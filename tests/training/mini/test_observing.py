@@ -29,7 +29,7 @@ def test_smoothing_makes_a_line_a_gaussian(width):
     made = smoothed(line, torch.tensor([width]))[0].double().numpy()
     x = np.arange(400) - 200
     assert made.sum() == pytest.approx(1, abs=1e-5)
-    # Single-precision rounding far out is enlarged by x**2, differently from processor to processor.
+    # Rounding far out is enlarged by x**2, and differs between processors.
     assert (made * x**2).sum() == pytest.approx(width**2, abs=5e-3)
     if width > 0.9:
         wanted = np.exp(-0.5 * (x / width) ** 2) / width / np.sqrt(2 * np.pi)
