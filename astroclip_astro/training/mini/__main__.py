@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import torch
 
+from astroclip_astro.errors import InputError
 from astroclip_astro.models import AstroCLIP
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.config import RunConfig
@@ -87,8 +88,8 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
 
     Raises
     ------
-    RuntimeError
-        If `start` is of another size.
+    InputError
+        If `start` is another kind of model, or `out` holds a run with other mocks or settings.
     """
     schedule, out = schedule or (SCHEDULE if start is None else CONTINUED), Path(out)
     torch.manual_seed(seed)
@@ -97,6 +98,10 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
     )
     model = AstroCLIP(**about["config"])
     model.set_preprocessing(about["preprocessing"])
+    if start is not None:
+        _check_start(start, model)
+        model.logit_scale = start.logit_scale
+    _keep_settings(out, survey, start, schedule, seed)
     observer = MockObserver(survey, **model.preprocessing)
 
     def stage(name, task):
@@ -124,6 +129,39 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
     model.training_range = observer.mean_flux()
     save_model(model, out / f"{NAME}.safetensors", name=NAME, dtype=torch.float16)
     return model.requires_grad_(False)
+
+
+def _check_start(start, model):
+    """Raise unless training can go on from an earlier model."""
+    wanted = model.config | {"logit_scale": start.config.get("logit_scale")}
+    if not isinstance(start, AstroCLIP) or start.config != wanted:
+        raise InputError(
+            f"start: {start.name} is {type(start).__name__} with {start.config}; expected "
+            f"AstroCLIP with {wanted}"
+        )
+    if start.preprocessing_hash != model.preprocessing_hash:
+        raise InputError(f"start: {start.name} has another preprocessing than {NAME}")
+
+
+def _keep_settings(out, survey, start, schedule, seed):
+    """Write into the folder what its checkpoints follow from, or compare it with what is there."""
+    settings = {
+        "mocks": [survey.seed, survey.recipe_hash, len(survey)],
+        "start": start and start.weights_sha256,
+        "schedule": schedule,
+        "seed": seed,
+    }
+    path = out / "settings.json"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps(settings, indent=1))
+        aside.replace(path)
+    elif (there := json.loads(path.read_text())) != settings:
+        other = [name for name, value in settings.items() if there.get(name) != value]
+        raise InputError(
+            f"{out} holds a run with other {', '.join(other)} ({path.name}): choose another folder"
+        )
 
 
 def _distill(backbone, survey, out, seed, progress, *, steps, batch_size, warmup):

@@ -137,6 +137,7 @@ class MockObserver:
         }
         for name, shape in shapes.items():
             setattr(self, name, torch.empty((len(self.row), *shape), dtype=torch.float16))
+        means = {"spectrum": [], "image": []}
         done = 0
         for start in range(0, len(survey), 500):
             block = slice(start, start + 500)
@@ -145,11 +146,14 @@ class MockObserver:
                 continue
             arrays = survey.arrays(block)
             part = slice(done, done + kept.sum())
+            for name, found in means.items():
+                found.append(arrays[name][kept].reshape(kept.sum(), -1).mean(1, dtype=float))
             self.flux[part] = _half(arrays["spectrum"][kept])
             self.sigma[part] = _half(arrays["spectrum_sigma"][kept])
             self.pixels[part] = _half(arrays["image"][kept][..., inner, inner])
             self.pixels_sigma[part] = _half(arrays["image_sigma"][kept])
             done = part.stop
+        self._means = {name: np.concatenate(found) for name, found in means.items()}
         sky_brightness = survey.truth_array["sky_brightness"][self.row]
         self.sky_brightness = torch.from_numpy(sky_brightness.astype(np.float32))
         self.wavelength = torch.from_numpy(wavelength_grid())
@@ -164,13 +168,9 @@ class MockObserver:
         Returns
         -------
         dict of tuple of float
-            By modality.
+            By modality, of whole spectra and whole cutouts, as `GalaxyModel.out_of_range` has it.
         """
-        means = {
-            "spectrum": self.flux.mean(1, dtype=torch.float32),
-            "image": self.pixels.mean((1, 2, 3), dtype=torch.float32),
-        }
-        return {name: (float(mean.min()), float(mean.max())) for name, mean in means.items()}
+        return {name: (float(m.min()), float(m.max())) for name, m in self._means.items()}
 
     def noiseless(self, index, factor=None):
         """Noiseless spectra, moved in wavelength if wanted.

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 import astroclip_astro as aa
+from astroclip_astro.errors import InputError
+from astroclip_astro.models import AstroCLIP
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.mini import fit as fitting
 from astroclip_astro.training.mini.__main__ import make
@@ -70,10 +72,28 @@ def test_it_goes_on_from_an_earlier_result(tmp_path):
     result = make(survey, tmp_path, start=start, schedule=none, progress=False)
     for name, wanted in start.state_dict().items():
         torch.testing.assert_close(result.state_dict()[name], wanted, rtol=0, atol=0, msg=name)
+    assert result.logit_scale == pytest.approx(start.logit_scale, abs=1e-3)
     # What it is compared with is not what it began with.
     distilled = aa.load_model(tmp_path / "astroclip-mini-image.safetensors").state_dict()
     begun = start.image_encoder.backbone.state_dict()
     assert any(not torch.equal(tensor, begun[name]) for name, tensor in distilled.items())
+
+
+def test_a_folder_goes_with_its_mocks_and_settings(tmp_path):
+    survey = MockSurvey.bundled()
+    none = {name: one | {"steps": 0} for name, one in SCHEDULE.items()}
+    none["images"] = SCHEDULE["images"]
+    (tmp_path / "settings.json").write_text('{"mocks": [1, "abc", 40]}')
+    with pytest.raises(InputError, match="holds a run with other mocks, schedule, seed"):
+        make(survey, tmp_path, schedule=none, progress=False)
+    other = AstroCLIP(
+        spectrum={"embed_dim": 24, "num_layers": 2, "num_heads": 2},
+        image={"embed_dim": 32, "depth": 2, "num_heads": 2, "block_chunks": 1},
+        embed_dim=32, spectrum_heads=2, image_heads=2,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"start: .* is AstroCLIP with"):
+        make(survey, tmp_path / "new", start=other, progress=False)
+    assert not (tmp_path / "new").exists()
 
 
 class Twenty:
