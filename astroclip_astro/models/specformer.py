@@ -63,7 +63,10 @@ class SelfAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         # On a CPU, torch's fused attention takes several times as long backwards as this.
         if return_attention or (x.device.type == "cpu" and torch.is_grad_enabled()):
-            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype)
+            scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+            # Autocast would bring the largest tensor of all to single precision and back.
+            with torch.autocast(x.device.type, enabled=False):
+                weights = scores.softmax(-1)
             mixed = F.dropout(weights, dropout) @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)

@@ -42,7 +42,10 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         # On a CPU, torch's fused attention takes several times as long backwards as this.
         if return_attention or (x.device.type == "cpu" and torch.is_grad_enabled()):
-            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype)
+            scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+            # Autocast would bring the largest tensor of all to single precision and back.
+            with torch.autocast(x.device.type, enabled=False):
+                weights = scores.softmax(-1)
             mixed = weights @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v)
