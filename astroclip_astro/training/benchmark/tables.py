@@ -206,7 +206,9 @@ def paper_tables(
                 for row in _scores(about, "question", answers, heads.accuracy, n, bootstrap):
                     questions = answers if row["question"] == "mean" else [row["question"]]
                     shown = nan  # the paper has accuracies of AstroCLIP only
-                    if one.published == "AstroCLIP":
+                    # It is of galaxies that volunteers saw, not of all, where these are told apart.
+                    comparable = len(samples) == 1 or sample != "all"
+                    if one.published == "AstroCLIP" and comparable:
                         shown = np.mean([published_accuracy(q, head) for q in questions])
                     morphology.append(row | {"published": shown})
     for one in supervised:

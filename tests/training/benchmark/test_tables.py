@@ -134,7 +134,7 @@ def test_questions_of_too_few_objects_are_left_out(data, caplog):
     }
     report = paper_tables(*data, labels=labels, k=8, pool=50, n_resamples=20)
     table = report.tables["morphology"]
-    assert "bar by MLP is left out" in caplog.text
+    assert "bar by MLP of all is left out" in caplog.text
     assert row(table, head="kNN", question="smooth")["accuracy"] > 0.7
     assert 0.4 < row(table, head="kNN", question="smooth")["commonest"] < 0.7
 
@@ -176,6 +176,8 @@ def test_questions_to_some_objects_only(data):
     learnt, asked = train[bright[train]], test[bright[test]]
     predicted = heads.classify(x[learnt], labels["smooth"][learnt], x[asked], k=8)
     assert cell["accuracy"] == pytest.approx((predicted == labels["smooth"][asked]).mean())
+    published = [row(table, head="MLP", sample=s)["published"] for s in samples]
+    assert published == [np.ma.masked, 0.83]
     with pytest.raises(InputError, match="different lengths"):
         paper_tables(*data, labels=labels, samples={"few": bright[:9]})
 
