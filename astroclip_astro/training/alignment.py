@@ -6,7 +6,6 @@ trained along with the heads, and a second term that pulls two observations of o
 (Chen et al. 2020, https://arxiv.org/abs/2002.05709).
 """
 
-import logging
 from hashlib import blake2b
 from math import log
 
@@ -19,12 +18,11 @@ from torch.nn import functional as F
 from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.errors import InputError
 from astroclip_astro.models import clip_loss
+from astroclip_astro.training.batch import only_observed
 from astroclip_astro.training.grad_cache import encode_in_micro_batches
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["Alignment", "contrastive_loss", "gather", "recall"]
-
-logger = logging.getLogger(__name__)
 
 #: A learned multiplier goes no higher (Radford et al. 2021, section 2.5).
 _LARGEST_SCALE = 100.0
@@ -188,16 +186,7 @@ def _pairs(batch):
     observed = (batch.spectrum_ivar > 0).any(1)
     if batch.image_ivar is not None:
         observed &= (batch.image_ivar > 0).flatten(1).any(1)
-    if observed.all():
-        return batch
-    lone = ", ".join(map(str, batch.object_id[~observed.cpu().numpy()]))
-    if not observed.any():
-        raise InputError(
-            f"no object of this batch has both an image and a spectrum with unmasked pixels "
-            f"({lone}): alignment needs at least one; check the inverse variances of the source"
-        )
-    logger.warning("left out, as the image or the spectrum is masked entirely: %s", lone)
-    return batch[observed.nonzero().squeeze(1)]
+    return only_observed(batch, observed, "both an image and a spectrum")
 
 
 def _second_observations(batch, pairs):
@@ -383,13 +372,9 @@ class Alignment(L.LightningModule):
         # A graph that begins behind the backbone spares its second pass.
         with torch.no_grad():
             tokens = encode_in_micro_batches(encoder.backbone, x, self.micro_batch)
-
-        def head(part):
-            pooled, _ = encoder.cross_attention(part)
-            vectors = encoder.mlp(pooled)
-            return vectors + pooled if encoder.residual else vectors
-
-        return encode_in_micro_batches(head, tokens, self.micro_batch).float()
+        return encode_in_micro_batches(
+            lambda part: encoder.pool(part)[0], tokens, self.micro_batch
+        ).float()
 
     def _image_vectors(self, batch):
         rgb = encoder_input(batch.image, self.model.preprocessing["image"])

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from astroclip_astro.adapters.image import ImagePreprocessing, encoder_input
+from astroclip_astro.training.image_augment import turned
 
 __all__ = ["ConvAttention", "PhotometryMLP", "ResNet18", "kron_photometry"]
 
@@ -150,15 +151,8 @@ class ResNet18(nn.Module):
             Shape (B, 3, crop, crop).
         """
         images = encoder_input(batch.image, self.preprocessing)
-        if self.training:
-            # One orientation of the eight per image: a galaxy has no preferred one.
-            orientation = torch.randint(8, (len(images),), device=images.device)
-            images = images.clone()
-            for i in range(1, 8):
-                chosen = orientation == i
-                turned = torch.rot90(images[chosen], i % 4, (2, 3))
-                images[chosen] = turned.flip(3) if i >= 4 else turned
-        return images
+        # One orientation of the eight per image: a galaxy has no preferred one.
+        return turned(images) if self.training else images
 
     def forward(self, images):
         """Predict from RGB images.

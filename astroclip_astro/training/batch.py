@@ -1,5 +1,6 @@
 """What every data source gives and every training module takes: a batch of galaxies."""
 
+import logging
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["TARGETS", "TrainingBatch"]
+__all__ = ["TARGETS", "TrainingBatch", "only_observed"]
+
+log = logging.getLogger(__name__)
 
 #: Names and units of the properties that sources give where they know them.
 TARGETS = {
@@ -169,3 +172,45 @@ class TrainingBatch:
                 value = value._map(function)
             setattr(new, one.name, value)
         return new
+
+
+def only_observed(batch, observed, what):
+    """Leave out the objects of which nothing was observed, with a warning.
+
+    Parameters
+    ----------
+    batch : TrainingBatch
+        The batch.
+    observed : torch.Tensor
+        Which objects have what is needed, shape (B,), bool.
+    what : str
+        What is needed, for the messages.
+
+    Returns
+    -------
+    TrainingBatch
+        The batch itself if all have it; else without `repeat`.
+
+    Raises
+    ------
+    InputError
+        If no object has it.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from astroclip_astro.training.batch import TrainingBatch, only_observed
+    >>> batch = TrainingBatch(object_id=np.array(["a", "b"]), image=torch.ones(2, 3, 4, 4))
+    >>> only_observed(batch, torch.tensor([False, True]), "an image").object_id
+    array(['b'], dtype='<U1')
+    """
+    if observed.all():
+        return batch
+    lone = ", ".join(map(str, batch.object_id[~observed.cpu().numpy()]))
+    if not observed.any():
+        raise InputError(
+            f"no object of this batch has {what} with unmasked pixels ({lone}): expected at least "
+            "one; check the inverse variances of the source"
+        )
+    log.warning("left out, for want of %s with unmasked pixels: %s", what, lone)
+    return batch[observed.nonzero().squeeze(1)]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,7 +13,10 @@ import yaml
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["KINDS", "DataConfig", "RunConfig", "TrainingConfig", "read_config"]
+__all__ = ["KINDS", "DataConfig", "RunConfig", "TrainingConfig", "checked", "read_config"]
+
+# What YAML 1.1 reads as text although it looks like a number.
+_POWER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 #: What can be trained.
 KINDS = ("specformer", "image", "align")
@@ -59,8 +63,8 @@ class RunConfig:
     seed : int
         Of everything random.
     accelerator, devices, strategy, precision : str
-        Of `lightning.Trainer`: "auto", "cpu", "gpu" …; "auto" or a number; "auto", "ddp", "fsdp" …;
-        "32-true", "bf16-mixed" …
+        Of `lightning.Trainer`: "auto", "cpu", "gpu" …; "auto" or a number; "auto", "ddp" …, but
+        none that shares out the model ("fsdp", "deepspeed"); "32-true", "bf16-mixed" …
     accumulate : int
         Batches per optimiser step.
     gradient_clip : float
@@ -69,6 +73,11 @@ class RunConfig:
         Steps between checkpoints, and between validations.
     patience : int, optional
         Stop after so many validations without a lower loss; never, if not given.
+
+    Raises
+    ------
+    InputError
+        If the strategy shares out the model.
     """
 
     max_steps: int
@@ -82,6 +91,15 @@ class RunConfig:
     checkpoint_every: int = 100
     validate_every: int = 500
     patience: int | None = None
+
+    def __post_init__(self):
+        # Clipping, checkpoints and the written model are of whole weights in each process.
+        if "fsdp" in self.strategy or "deepspeed" in self.strategy:
+            raise InputError(
+                f"run.strategy: {self.strategy!r} shares out the model over processes, which is "
+                "not supported: expected 'ddp', with which every device holds the whole model; in "
+                "an alignment method.micro_batch bounds the memory"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,25 +209,67 @@ def _built(cls, values, path, where):
         if dataclasses.is_dataclass(hints[name]):
             made[name] = _built(hints[name], value, path, inside)
         else:
-            made[name] = _checked(value, hints[name], f"{path}, {inside}")
+            made[name] = checked(value, hints[name], f"{path}, {inside}")
     return cls(**made)
 
 
-def _checked(value, kind, where):
-    """A value, if it is of the type wanted."""
+def checked(value, kind, where):
+    """Return a value if it is of the type wanted.
+
+    Parameters
+    ----------
+    value : object
+        As YAML gave it.
+    kind : type
+        What is wanted, as annotations have it: ``float``, ``int | None``, ``tuple[dict, ...]`` …
+    where : str
+        Name of the setting, for the message.
+
+    Returns
+    -------
+    object
+        The value; a whole number as float, and a list as tuple, where that is wanted.
+
+    Raises
+    ------
+    InputError
+        If it is of another type.
+
+    Examples
+    --------
+    >>> from astroclip_astro.training.config import checked
+    >>> checked([0, 1], tuple[float, float], "method.betas")
+    (0.0, 1.0)
+    """
     options = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     for option in options:
         plain = get_origin(option) or option
-        if plain is tuple and isinstance(value, list):
-            return tuple(_checked(item, get_args(option)[0], where) for item in value)
+        if plain is tuple and isinstance(value, list | tuple):
+            inner = get_args(option)
+            if inner[-1] is Ellipsis:
+                inner = inner[:1] * len(value)
+            if len(inner) == len(value):
+                pairs = zip(value, inner, strict=True)
+                return tuple(checked(item, one, where) for item, one in pairs)
         if plain is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if plain is str and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        if isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
+        fits = plain is not tuple and isinstance(value, plain)
+        if fits and (plain is bool or not isinstance(value, bool)):
             return value
-    wanted = " or ".join(
-        "nothing" if o is type(None) else "list" if get_origin(o) is tuple else o.__name__
-        for o in options
-    )
-    raise InputError(f"{where}: {value!r} is {type(value).__name__}, expected {wanted}")
+    wanted = " or ".join(map(_named, options))
+    hint = ""
+    if isinstance(value, str) and _POWER.fullmatch(value) and {int, float} & set(options):
+        hint = "; YAML takes powers of ten for numbers only with point and sign: 1.0e-4, 1.0e+4"
+    raise InputError(f"{where}: {value!r} is {type(value).__name__}, expected {wanted}{hint}")
+
+
+def _named(kind):
+    """A type as messages call it."""
+    if kind is type(None):
+        return "nothing"
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        return "list" if inner[-1] is Ellipsis else f"list of {len(inner)}"
+    return kind.__name__

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.training.batch import TrainingBatch
+from astroclip_astro.training.chance import noise_generator
 from astroclip_astro.training.split import PARTS, split
 
 __all__ = ["GalaxyDataModule"]
@@ -74,7 +75,7 @@ class GalaxyDataModule(L.LightningDataModule):
     >>> from astroclip_astro.training.sources.mocks import MockSource
     >>> data = GalaxyDataModule([MockSource(MockSurvey.bundled())], batch_size=8)
     >>> len(next(iter(data.train_dataloader()))), data.batches_per_pass
-    (8, 4)
+    (8, 3)
     """
 
     def __init__(
@@ -227,8 +228,12 @@ class _Reader:
             source, own = self.sources[i], rows[which == i] - self.starts[i]
             parts.append(source.read(own, generator))
             second = own[: round(self.repeat * len(own))]
+            # What was left out is not observed again: its image may be what cannot be read.
+            second = second[np.isin(source.object_id[second], parts[-1].object_id)]
             if len(second) and source.simulated:
-                repeats.append(source.only({"spectrum"}).read(second, generator))
+                spectra = source.only({"spectrum"})
+                repeats.append(spectra.read(second, generator))
+                source.skipped += spectra.skipped
         batch = TrainingBatch.join(parts, self.modalities)
         if not len(batch):
             raise InputError(
@@ -261,7 +266,7 @@ class _Passes(Dataset):
             self._turn = turn
             self._order = np.random.default_rng([self.seed, turn]).permutation(self.rows)
         first = (place * self.world + self.rank) * self.batch_size
-        chance = _generator(self.seed, _TRAINING, turn, place, self.rank)
+        chance = noise_generator(self.seed, _TRAINING, turn, place, self.rank)
         return self.read(self._order[first : first + self.batch_size], chance)
 
 
@@ -280,11 +285,5 @@ class _OnePass(Dataset):
         if number >= len(self):
             raise IndexError(number)
         first = number * self.batch_size
-        chance = _generator(self.seed, _VALIDATION, number, self.rank)
+        chance = noise_generator(self.seed, _VALIDATION, number, self.rank)
         return self.read(self.rows[first : first + self.batch_size], chance)
-
-
-def _generator(*numbers):
-    """Generator that whole numbers decide."""
-    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> 1))

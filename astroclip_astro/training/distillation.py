@@ -5,6 +5,7 @@ section 3.2, use it for galaxies.
 """
 
 import copy
+import logging
 import math
 
 import lightning as L
@@ -14,11 +15,14 @@ from torch.nn import functional as F
 
 from astroclip_astro.adapters.image import to_rgb
 from astroclip_astro.errors import InputError
+from astroclip_astro.training.batch import only_observed
 from astroclip_astro.training.dino_losses import cross_entropy, koleo, sinkhorn_knopp
 from astroclip_astro.training.image_augment import another_look
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["ProjectionHead", "SelfDistillation"]
+
+log = logging.getLogger(__name__)
 
 _STUDENT_TEMPERATURE = 0.1
 
@@ -117,6 +121,10 @@ class SelfDistillation(L.LightningModule):
     Notes
     -----
     Defaults are DINOv2's for a ViT-L, but for the sizes of crops, which are AstroDINO's.
+
+    Images that are masked entirely are left out of their batch with a warning, and patches in which
+    no pixel has weight are not among those whose tokens are predicted. Single masked pixels are
+    looked at as the source filled them.
 
     Examples
     --------
@@ -270,13 +278,18 @@ class SelfDistillation(L.LightningModule):
         inner = slice(edge, edge + self.global_crop)
         flux = images[..., inner, inner]
         ivar = None if ivar is None else ivar[..., inner, inner]
-        whole = torch.cat([to_rgb(another_look(flux, ivar), colours) for _ in range(2)])
+        looks = [another_look(flux, ivar) for _ in range(2)]
+        whole = torch.cat([to_rgb(look, colours) for look, _ in looks])
         parts = [
-            to_rgb(another_look(flux, ivar, size=self.local_crop), colours)
+            to_rgb(another_look(flux, ivar, size=self.local_crop)[0], colours)
             for _ in range(self.local_crops)
         ]
-        patches = (self.global_crop // self.model.config["patch_size"]) ** 2
-        hidden = self._hidden(2 * n, patches, images.device)
+        size = self.model.config["patch_size"]
+        hidden = self._hidden(2 * n, (self.global_crop // size) ** 2, images.device)
+        predicted = hidden
+        if ivar is not None:
+            observed = torch.cat([seen for _, seen in looks])
+            predicted = hidden & (F.max_pool2d(observed.to(flux.dtype), size) > 0).flatten(1)
         temperature = self._temperature()
         with torch.no_grad():
             seen = self.teacher["model"].training_tokens(whole)
@@ -285,7 +298,7 @@ class SelfDistillation(L.LightningModule):
             wanted = [
                 sinkhorn_knopp(logits, temperature) for logits in heads["dino"](seen[:, 0]).chunk(2)
             ]
-            wanted_patches = sinkhorn_knopp(heads["ibot"](seen[:, 1:][hidden]), temperature)
+            wanted_patches = sinkhorn_knopp(heads["ibot"](seen[:, 1:][predicted]), temperature)
         tokens = self.model.training_tokens(whole, hidden)
         first, second = self.heads["dino"](tokens[:, 0]).chunk(2)
         pairs = [(second, wanted[0]), (first, wanted[1])]
@@ -295,8 +308,8 @@ class SelfDistillation(L.LightningModule):
                 pairs += [(one, wanted[0]), (one, wanted[1])]
         dino = sum(cross_entropy(s, t, _STUDENT_TEMPERATURE) for s, t in pairs) / len(pairs)
         ibot = dino.new_zeros(())
-        if hidden.any():
-            logits = self.heads["ibot"](tokens[:, 1:][hidden])
+        if predicted.any():
+            logits = self.heads["ibot"](tokens[:, 1:][predicted])
             ibot = cross_entropy(logits, wanted_patches, _STUDENT_TEMPERATURE)
         apart = sum(koleo(part) for part in tokens[:, 0].chunk(2)) / 2
         loss = dino + ibot + self.koleo_weight * apart
@@ -325,7 +338,17 @@ class SelfDistillation(L.LightningModule):
     def _step(self, batch, stage):
         if batch.image is None:
             raise InputError("the batch has no images: use a source that has them")
-        if len(batch) < 2:
+        if batch.image_ivar is not None:
+            batch = only_observed(batch, (batch.image_ivar > 0).flatten(1).any(1), "an image")
+        alone = len(batch) < 2
+        # The losses are of all processes together, so that they leave out a batch together.
+        if stage == "val" and self.trainer.strategy.reduce_boolean_decision(alone, all=False):
+            log.warning(
+                "left out of the validation, as one image alone cannot be told from others: %s",
+                ", ".join(map(str, batch.object_id)),
+            )
+            return None
+        if alone:
             raise InputError(
                 "one image alone cannot be told from others: expected at least 2 in a batch",
                 object_id=str(batch.object_id[0]),

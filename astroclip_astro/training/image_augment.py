@@ -8,7 +8,7 @@ import math
 
 import torch
 
-__all__ = ["EXTINCTION", "another_look", "blurred", "reddened", "turned"]
+__all__ = ["EXTINCTION", "another_look", "blurred", "border_noise", "reddened", "turned"]
 
 #: A/E(B-V) in g, r, z for the map of Schlegel et al. 1998
 #: (https://www.legacysurvey.org/dr10/description, "Galactic extinction").
@@ -122,6 +122,33 @@ def reddened(flux, ebv):
     return flux * 10 ** (-0.4 * magnitudes)[..., None, None]
 
 
+def border_noise(flux):
+    """Noise of images, measured where there is little of the galaxy: at the upper and lower border.
+
+    Parameters
+    ----------
+    flux : torch.Tensor
+        Shape (B, band, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        1.4826 times the median absolute deviation, which is the standard deviation of Gaussian
+        noise, shape (B, band).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astroclip_astro.training.image_augment import border_noise
+    >>> _ = torch.manual_seed(0)
+    >>> border_noise(0.2 * torch.randn(1, 3, 152, 152)).round(decimals=1)
+    tensor([[0.2000, 0.2000, 0.2000]])
+    """
+    border = torch.cat([flux[..., :8, :].flatten(2), flux[..., -8:, :].flatten(2)], -1)
+    middle = border.median(-1, keepdim=True).values
+    return 1.4826 * (border - middle).abs().median(-1).values
+
+
 def another_look(flux, ivar=None, *, size=None, pixel_scale=0.262):
     """Observe the same galaxies once more, a little worse, from another side.
 
@@ -131,7 +158,7 @@ def another_look(flux, ivar=None, *, size=None, pixel_scale=0.262):
         g, r, z in nanomaggies, shape (B, 3, N, N).
     ivar : torch.Tensor, optional
         Inverse variances of the same shape; the added noise follows them. Where they are not
-        known, the noise is the scatter of the image's border.
+        known, the noise is that of `border_noise`.
     size : int, optional
         Pixels on a side of a part around a random place, a local crop; by default the whole, off
         centre by up to 3 pixels.
@@ -140,21 +167,23 @@ def another_look(flux, ivar=None, *, size=None, pixel_scale=0.262):
 
     Returns
     -------
-    torch.Tensor
+    look : torch.Tensor
         Shape (B, 3, size, size), nanomaggies. Half of them are blurred, half get more noise.
+    observed : torch.Tensor or None
+        Which pixels have weight in any band, before what the blurring spreads, shape
+        (B, size, size), bool; None where the inverse variances are not known.
 
     Examples
     --------
     >>> import torch
     >>> from astroclip_astro.training.image_augment import another_look
-    >>> another_look(torch.rand(2, 3, 96, 96), size=48).shape
-    torch.Size([2, 3, 48, 48])
+    >>> look, observed = another_look(torch.rand(2, 3, 96, 96), torch.ones(2, 3, 96, 96), size=48)
+    >>> look.shape, observed.shape
+    (torch.Size([2, 3, 48, 48]), torch.Size([2, 48, 48]))
     """
     n, bands, side, _ = flux.shape
     if ivar is None:
-        border = torch.cat([flux[..., :8, :].flatten(2), flux[..., -8:, :].flatten(2)], -1)
-        middle = border.median(-1, keepdim=True).values
-        sigma = (1.4826 * (border - middle).abs().median(-1).values)[..., None, None]
+        sigma = border_noise(flux)[..., None, None]
     else:
         sigma = torch.where(ivar > 0, ivar, torch.inf) ** -0.5
     low, high = _WORSE_SEEING
@@ -165,6 +194,8 @@ def another_look(flux, ivar=None, *, size=None, pixel_scale=0.262):
     more = chosen[1] * (low + (high - low) * torch.rand(n, bands, device=flux.device))
     made = made + more[..., None, None] * sigma * torch.randn_like(flux)
     made = reddened(made, _REDDENING * torch.randn(n, device=flux.device))
+    if ivar is not None:  # goes where its pixels go
+        made = torch.cat([made, (ivar > 0).any(1, keepdim=True).to(made.dtype)], 1)
     reach = _JITTER if size is None else (side - size) // 2
     cut = side if size is None else size
     start = (side - cut) // 2 + torch.randint(-reach, reach + 1, (n, 2)) if reach else None
@@ -176,4 +207,5 @@ def another_look(flux, ivar=None, *, size=None, pixel_scale=0.262):
             one = torch.roll(one, (top, left), (-2, -1))
             top = left = 0
         parts.append(one[..., top : top + cut, left : left + cut])
-    return turned(torch.stack(parts))
+    made = turned(torch.stack(parts))
+    return made[:, :bands], None if ivar is None else made[:, bands] > 0

@@ -1,16 +1,13 @@
 """Masked modelling of spectra: SpecFormer's pre-training, as a Lightning module."""
 
-import logging
-
 import lightning as L
 import torch
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.training.batch import only_observed
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["MaskedModelling"]
-
-log = logging.getLogger(__name__)
 
 
 class MaskedModelling(L.LightningModule):
@@ -102,14 +99,7 @@ class MaskedModelling(L.LightningModule):
         """
         if batch.spectrum is None:
             raise InputError("the batch has no spectra: use a source that has them")
-        observed = (batch.spectrum_ivar > 0).any(1)
-        if not observed.any():
-            names = ", ".join(map(str, batch.object_id))
-            raise InputError(f"no spectrum of this batch has an observed pixel ({names})")
-        if not observed.all():
-            lone = ", ".join(map(str, batch.object_id[~observed.cpu().numpy()]))
-            log.warning("left out, as the spectrum is masked entirely: %s", lone)
-            batch = batch[observed.nonzero().squeeze(1)]
+        batch = only_observed(batch, (batch.spectrum_ivar > 0).any(1), "a spectrum")
         tokens = self.model.preprocess(batch.spectrum)
         masked = self.model.mask(tokens)
         hidden = (tokens != masked) & self._weights(batch.spectrum_ivar, tokens)

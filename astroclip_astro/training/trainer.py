@@ -10,16 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 import yaml
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.models import AstroCLIP, SpecFormer, VisionTransformer
 from astroclip_astro.training.alignment import Alignment
+from astroclip_astro.training.chance import seed_of
+from astroclip_astro.training.config import checked
 from astroclip_astro.training.data import GalaxyDataModule
 from astroclip_astro.training.distillation import SelfDistillation
 from astroclip_astro.training.masked import MaskedModelling
@@ -110,7 +111,7 @@ class SeedEachStep(L.Callback):
         number += trainer.fit_loop.epoch_loop.batch_progress.current.ready % max(
             1, trainer.accumulate_grad_batches
         )
-        torch.manual_seed(_mixed(self.seed, 0, number, trainer.global_rank))
+        torch.manual_seed(seed_of(self.seed, 0, number, trainer.global_rank))
 
     def on_validation_start(self, trainer, pl_module):
         """Keep the state of chance."""
@@ -118,7 +119,7 @@ class SeedEachStep(L.Callback):
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
         """Seed a validation batch."""
-        torch.manual_seed(_mixed(self.seed, 1, batch_idx, trainer.global_rank))
+        torch.manual_seed(seed_of(self.seed, 1, batch_idx, trainer.global_rank))
 
     def on_validation_end(self, trainer, pl_module):
         """Give the state back."""
@@ -139,36 +140,112 @@ class StopAtNonFinite(L.Callback):
         """Look at the loss."""
         if torch.isfinite(loss):
             return
-        names, why = _offenders(pl_module, self._batch)
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        batches = [one for one in (self._batch, self._batch.repeat) if one is not None]
         raise NonFiniteLossError(
-            f"the loss is {loss.item()} at step {trainer.global_step}; {why}: {shown}. The last "
-            f"checkpoint is unharmed: take these objects out, or lower the learning rate, and go on"
+            f"the loss is {loss.item()} at step {trainer.global_step}; "
+            f"{_offenders(trainer, pl_module, batches)}. The last checkpoint is unharmed: take "
+            "these objects out, or lower the learning rate, and go on"
+        )
+
+    def on_validation_end(self, trainer, pl_module):
+        """Look at the loss of the validation."""
+        loss = trainer.callback_metrics.get("val/loss")
+        if loss is None or torch.isfinite(loss):
+            return
+        # The batches are always the same, so that none has to be kept for this.
+        batches = (one.to(pl_module.device) for one in trainer.val_dataloaders)
+        raise NonFiniteLossError(
+            f"the loss of the validation is {loss.item()} at step {trainer.global_step}; "
+            f"{_offenders(trainer, pl_module, batches)}. The last checkpoint is from before: take "
+            "these objects out, or lower the learning rate, and go on"
         )
 
 
-def _offenders(module, batch):
-    """Objects that a loss that is not finite comes from, and how that is known."""
-    names = [str(name) for name in batch.object_id]
-    finite = torch.ones(len(batch), dtype=torch.bool)
-    vectors = finite.clone()
-    with torch.no_grad():
-        for modality in ("spectrum", "image"):
-            data = getattr(batch, modality)
-            if data is None or modality not in module.model.modalities:
-                continue
-            finite &= data.flatten(1).isfinite().all(1).cpu()
-            for i in range(len(batch)):
-                try:
-                    made = module.model.encode(data[i : i + 1], modality)
-                except (ValueError, RuntimeError):
-                    vectors[i] = False
-                else:
-                    vectors[i] &= bool(made.isfinite().all())
-    for good, why in ((finite, "not finite is the flux of"), (vectors, "no finite vector has")):
-        if not good.all() and good.any():
-            return [n for n, ok in zip(names, good.tolist(), strict=True) if not ok], why
-    return names, "each object by itself is fine, so all of the batch are named"
+def _offenders(trainer, module, batches):
+    """Tell which objects a loss that is not finite comes from, and how that is known."""
+    names, no_flux, no_vector = [], [], []
+    for batch in batches:
+        finite = torch.ones(len(batch), dtype=torch.bool)
+        vectors = finite.clone()
+        with torch.no_grad():
+            for modality in ("spectrum", "image"):
+                data = getattr(batch, modality)
+                if data is None or modality not in module.model.modalities:
+                    continue
+                finite &= data.flatten(1).isfinite().all(1).cpu()
+                for i in range(len(batch)):
+                    try:
+                        made = module.model.encode(data[i : i + 1], modality)
+                    except (ValueError, RuntimeError):
+                        vectors[i] = False
+                    else:
+                        vectors[i] &= bool(made.isfinite().all())
+        own = [str(name) for name in batch.object_id]
+        names += own
+        no_flux += [name for name, good in zip(own, finite.tolist(), strict=True) if not good]
+        no_vector += [name for name, good in zip(own, vectors.tolist(), strict=True) if not good]
+    if no_flux:
+        names, why = no_flux, "not finite is the flux of"
+    elif no_vector:
+        names, why = no_vector, "no finite vector has"
+    elif trainer.world_size > 1:
+        return (
+            "each object of this process by itself is fine: what is at fault may be in the batch "
+            "of another process, whose message names it"
+        )
+    else:
+        why = "each object by itself is fine, so all of the batch are named"
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"{why}: {', '.join(names[:20])}{more}"
+
+
+class KeepLast(Checkpoint):
+    """Writes the checkpoint from which a run goes on.
+
+    Where a step is followed by a validation, it is written after that: a run that goes on does not
+    repeat the validation, and needs what came of it, such as how long the loss has not fallen.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File.
+    every : int
+        Steps between checkpoints; there is one after each validation, too.
+    validate_every : int or None
+        Steps between validations, if there are any.
+    """
+
+    def __init__(self, path, every, validate_every):
+        self.path, self.every, self.validate_every = path, every, validate_every
+        self._written = 0
+
+    def on_train_start(self, trainer, pl_module):
+        """Note what a run goes on from."""
+        self._written = trainer.global_step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """Write after some steps; several batches may be one step."""
+        step = trainer.global_step
+        validates = self.validate_every is not None and step % self.validate_every == 0
+        if step != self._written and step % self.every == 0 and not validates:
+            self._write(trainer)
+
+    def on_validation_end(self, trainer, pl_module):
+        """Write after a validation; callbacks of this kind come last."""
+        self._write(trainer)
+
+    def _write(self, trainer):
+        trainer.save_checkpoint(self.path)
+        self._written = trainer.global_step
+
+
+class Patience(EarlyStopping):
+    """Stops when validation no longer gets better, and stays so when the run is started again."""
+
+    def on_fit_start(self, trainer, pl_module):
+        """Stop before the first step, if the checkpoint is of a run that was stopped."""
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class SeenRange(L.Callback):
@@ -211,12 +288,10 @@ def quiet_lightning():
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Teachers and frozen encoders are meant to be in evaluation mode; how many workers read
-        # is the user's choice; a folder with checkpoints is where a run goes on; the last one is
-        # Lightning's own business with torch.
+        # is the user's choice; the last one is Lightning's own business with torch.
         for message in (
             "Found .* module.* in eval mode",
             ".*does not have many workers.*",
-            ".*Checkpoint directory .* exists and is not empty",
             ".*You defined a `validation_step` but have no `val_dataloader`",
             ".*LeafSpec.*",
         ):
@@ -254,28 +329,21 @@ def fit(module, data, run, out, *, progress=True):
         If the loss is NaN or infinite.
     """
     out = Path(out)
-    folder = out / "checkpoints"
+    last = out / "checkpoints" / "last.ckpt"
+    validates = len(data.rows["validation"]) > 0
     callbacks = [
         SeedEachStep(run.seed),
         StopAtNonFinite(),
         SeenRange(),
-        ModelCheckpoint(
-            folder,
-            filename="last",
-            every_n_train_steps=run.checkpoint_every,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        ),
+        KeepLast(last, run.checkpoint_every, run.validate_every if validates else None),
     ]
-    validates = len(data.rows["validation"]) > 0
     if run.patience is not None and validates:
-        callbacks.append(EarlyStopping("val/loss", patience=run.patience))
+        callbacks.append(Patience("val/loss", patience=run.patience))
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=1))
     loggers = [CSVLogger(out, name="logs")]
     if find_spec("tensorboard"):
         loggers.append(TensorBoardLogger(out, name="tensorboard"))
-    last = folder / "last.ckpt"
     with quiet_lightning(), torch.random.fork_rng():
         trainer = L.Trainer(
             accelerator=run.accelerator,
@@ -330,19 +398,24 @@ def train(kind, config, out, *, progress=True):
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _keep_settings(kind, config, out)
+    settings = yaml.safe_dump(_plain({"kind": kind, **dataclasses.asdict(config)}), sort_keys=False)
+    _refuse_other_settings(settings, out)
     model_class, method = METHODS[kind]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         model = _model(model_class, config)
         arguments = {"max_steps": config.run.max_steps, **config.method}
-        module = method(model, **_fitting(method, arguments, "method"))
+        with _in_section("method"):
+            module = method(model, **_fitting(method, arguments, "method"))
+            module.configure_optimizers()  # some values are looked at only there
     options = dataclasses.asdict(config.data)
-    sources = [
-        open_source(**source, preprocessing=model.preprocessing)
-        for source in options.pop("sources")
-    ]
-    data = GalaxyDataModule(sources, seed=config.run.seed, **options)
+    with _in_section("data"):
+        sources = [
+            open_source(**source, preprocessing=model.preprocessing)
+            for source in options.pop("sources")
+        ]
+        data = GalaxyDataModule(sources, seed=config.run.seed, **options)
+    _write_settings(settings, out)
     trainer = fit(module, data, config.run, out, progress=progress)
     (seen,) = (c for c in trainer.callbacks if isinstance(c, SeenRange))
     model.training_range = seen.range
@@ -354,17 +427,22 @@ def train(kind, config, out, *, progress=True):
     return path
 
 
-def _keep_settings(kind, config, out):
-    """Write the settings into the folder, or compare them with those that are there."""
+def _refuse_other_settings(settings, out):
+    """Raise if the folder holds something of a run with other settings."""
     path = out / "settings.yaml"
-    wanted = yaml.safe_dump(_plain({"kind": kind, **dataclasses.asdict(config)}), sort_keys=False)
-    if not path.exists():
-        path.write_text(wanted, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != wanted:
+    begun = (out / "checkpoints" / "last.ckpt").exists() or any(out.glob("*.safetensors"))
+    if begun and path.exists() and path.read_text(encoding="utf-8") != settings:
         raise InputError(
             f"{out} holds a run with other settings ({path.name}): choose another folder, or go "
             "back to those settings"
         )
+
+
+def _write_settings(settings, out):
+    """Write the settings into the folder, aside first, so that they are whole or not there."""
+    aside = out / f"settings.yaml.{os.getpid()}.part"
+    aside.write_text(settings, encoding="utf-8")
+    aside.replace(out / "settings.yaml")
 
 
 def _plain(value):
@@ -377,15 +455,27 @@ def _plain(value):
 def _model(model_class, config):
     """The model to train: a new one, one to go on from, or one of pre-trained parts."""
     if isinstance(config.start, str) and config.start:
+        if given := [name for name in ("model", "preprocessing") if getattr(config, name)]:
+            raise InputError(
+                f"start: {config.start} has a shape and a preprocessing of its own; expected no "
+                f"settings of {' and '.join(given)} beside it: leave them out, or leave out start"
+            )
         model = load_model(config.start)
         if not isinstance(model, model_class):
             raise InputError(
                 f"start: {config.start} is {type(model).__name__}, expected {model_class.__name__}"
             )
         return model.train().requires_grad_(True)
-    model = model_class(**_fitting(model_class, config.model, "model"))
+    with _in_section("model"):
+        model = model_class(**_fitting(model_class, config.model, "model"))
+    if unknown := config.preprocessing.keys() - set(model.modalities):
+        raise InputError(
+            f"preprocessing: {', '.join(map(str, unknown))} is no modality of "
+            f"{model_class.__name__}, expected {' or '.join(model.modalities)}"
+        )
     if config.preprocessing:
-        model.set_preprocessing({m: config.preprocessing.get(m, {}) for m in model.modalities})
+        with _in_section("preprocessing"):
+            model.set_preprocessing({m: config.preprocessing.get(m, {}) for m in model.modalities})
     for modality, name in (config.start or {}).items():
         encoder = getattr(model, f"{modality}_encoder", None)
         if encoder is None:
@@ -396,20 +486,42 @@ def _model(model_class, config):
                 f"start: {name} was made with {trained.config}, the model has "
                 f"{encoder.backbone.config} for {modality}"
             )
+        if trained.preprocessing[modality] != model.preprocessing[modality]:
+            raise InputError(
+                f"start: {name} was trained with {trained.preprocessing[modality]}, the model has "
+                f"{model.preprocessing[modality]}: expected the same; set preprocessing.{modality} "
+                "to what the encoder was trained with"
+            )
         encoder.backbone.load_state_dict(trained.state_dict())
     return model
 
 
+@contextmanager
+def _in_section(where):
+    """Name the section of the settings in what a constructor finds wrong with its arguments."""
+    try:
+        yield
+    except InputError:
+        raise
+    # torch asserts, and raises RuntimeError, for sizes that do not go together.
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
 def _fitting(function, arguments, where):
-    """The arguments, if the function takes them."""
+    """The arguments, if the function takes them and they are of the types of its defaults."""
     known = inspect.signature(function).parameters
     if unknown := [name for name in arguments if name not in known]:
         raise InputError(
             f"{where}: unknown setting {', '.join(unknown)}; expected some of {', '.join(known)}"
         )
-    return arguments
-
-
-def _mixed(*numbers):
-    """One seed of several whole numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    fitting = dict(arguments)
+    for name, value in arguments.items():
+        default = known[name].default
+        if default is inspect.Parameter.empty or default is None:
+            continue
+        kind = type(default)
+        if kind is tuple:
+            kind = tuple[tuple(map(type, default))]
+        fitting[name] = checked(value, kind, f"{where}.{name}")
+    return fitting

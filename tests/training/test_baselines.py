@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.errors import InputError
 from astroclip_astro.training.baselines import (
     ConvAttention,
@@ -12,6 +13,7 @@ from astroclip_astro.training.baselines import (
     kron_photometry,
 )
 from astroclip_astro.training.batch import TrainingBatch
+from astroclip_astro.training.image_augment import turned
 from astroclip_astro.training.regression import Supervised
 
 
@@ -34,6 +36,19 @@ def test_kron_magnitudes_of_gaussians():
 def test_resnet18_has_the_published_size():
     # 11,689,512 with 1000 classes (torchvision's table), of which 513,000 in the last layer.
     assert sum(p.numel() for p in ResNet18(1000).parameters()) == 11_689_512
+
+
+def test_images_are_turned_in_training_only():
+    network = ResNet18(1, width=4)
+    data = batch()
+    data.image[..., :60] *= 2  # no symmetry
+    plain = encoder_input(data.image, network.preprocessing)
+    assert torch.equal(network.eval().inputs(data), plain)
+    torch.manual_seed(5)
+    made = network.train().inputs(data)
+    torch.manual_seed(5)
+    assert torch.equal(made, turned(plain))
+    assert not torch.equal(made, plain)
 
 
 def batch(n=12, seed=0):

@@ -202,6 +202,35 @@ def test_objects_that_cannot_be_read_are_left_out():
         next(iter(GalaxyDataModule(nothing, batch_size=2, test=0, validation=0).train_dataloader()))
 
 
+class Pairs(Numbers):
+    """Has images, too, and some of its files are broken: of images, or of second spectra."""
+
+    def __init__(self, n, images=(), second=()):
+        super().__init__(n, errors="skip")
+        self.preprocessing["image"] = ImagePreprocessing(size=1, crop=1)
+        self.modalities = frozenset(self.preprocessing)
+        self.images, self.second = images, second
+
+    def read(self, rows, generator):
+        both = "image" in self.modalities
+        self.broken = self.images if both else self.second
+        batch = super().read(rows, generator)
+        batch.image = torch.zeros(len(batch), 3, 1, 1) if both else None
+        return batch
+
+
+@pytest.mark.parametrize(("images", "second"), [([2, 5], []), ([2], [5])])
+def test_what_was_left_out_is_not_repeated_and_counted_once(images, second):
+    data = GalaxyDataModule(
+        [Pairs(12, images, second)], batch_size=12, test=0, validation=0, repeat=1.0
+    )
+    batch = next(iter(data.train_dataloader()))
+    assert set(batch.object_id) == {f"numbers-{i}" for i in range(12) if i not in images}
+    left = {*images, *second}
+    assert set(batch.repeat.object_id) == {f"numbers-{i}" for i in range(12) if i not in left}
+    assert data.sources[0].skipped == 2
+
+
 def test_sources_that_do_not_go_together_are_refused():
     with pytest.raises(InputError, match="at least one"):
         GalaxyDataModule([], batch_size=2)

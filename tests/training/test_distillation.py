@@ -9,8 +9,13 @@ import torch
 from astroclip_astro.errors import InputError
 from astroclip_astro.models import VisionTransformer
 from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.training import distillation, image_augment
 from astroclip_astro.training.batch import TrainingBatch
+from astroclip_astro.training.config import RunConfig
+from astroclip_astro.training.data import GalaxyDataModule
 from astroclip_astro.training.distillation import ProjectionHead, SelfDistillation
+from astroclip_astro.training.sources.mocks import MockSource
+from astroclip_astro.training.trainer import fit
 
 SMALL = {
     "prototypes": 24,
@@ -133,3 +138,49 @@ def test_batches_it_cannot_use(module):
     one = TrainingBatch(object_id=np.array(["lonely"]), image=torch.zeros(1, 3, 152, 152))
     with pytest.raises(InputError, match="lonely"):
         module.training_step(one, 0)
+
+
+def test_a_lone_image_is_left_out_of_validation(module, tmp_path, caplog):
+    source = MockSource(MockSurvey.bundled()).only({"image"})
+    data = GalaxyDataModule([source], batch_size=6, test=0, validation=0.2)
+    data.batch_size = len(data.rows["validation"]) - 1
+    run = RunConfig(max_steps=1, validate_every=1, accelerator="cpu")
+    trainer = fit(module, data, run, tmp_path, progress=False)
+    assert trainer.callback_metrics["val/loss"].isfinite()
+    assert source.object_id[data.rows["validation"][-1]] in caplog.text
+
+
+def test_images_without_weight_are_left_out_or_refused(module, images, caplog):
+    names = np.array(["first", "masked", "last"])
+    batch = TrainingBatch(object_id=names, image=images[:3], image_ivar=torch.ones_like(images[:3]))
+    batch.image_ivar[1] = 0
+    module.log = lambda *args, **options: None
+    found = []
+    for one in (batch, batch[[0, 2]]):
+        torch.manual_seed(4)
+        found.append(module.training_step(one, 0))
+    assert "masked" in caplog.text
+    torch.testing.assert_close(found[0], found[1])
+    batch.image_ivar[:] = 0
+    with pytest.raises(InputError, match="first, masked, last"):
+        module.training_step(batch, 0)
+
+
+def test_patches_without_weight_are_not_predicted(module, images, monkeypatch):
+    ivar = torch.ones_like(images)
+    # Two of six rows of patches in the 72 pixels that are looked at, and some single pixels.
+    ivar[..., 40:64, :] = 0
+    ivar[..., 70, ::3] = 0
+    monkeypatch.setattr(image_augment, "_JITTER", 0)
+    monkeypatch.setattr(module, "_hidden", lambda n, t, device: torch.ones(n, t, dtype=torch.bool))
+    lengths = []
+    share = distillation.sinkhorn_knopp
+
+    def spy(logits, temperature):
+        lengths.append(len(logits))
+        return share(logits, temperature)
+
+    monkeypatch.setattr(distillation, "sinkhorn_knopp", spy)
+    assert module.losses(images, ivar)["ibot"] > 0
+    assert lengths == [16, 16, 2 * 16 * 24]
+    assert module.losses(images, torch.zeros_like(ivar))["ibot"] == 0

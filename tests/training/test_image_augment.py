@@ -62,7 +62,7 @@ def test_added_noise_follows_the_inverse_variance(only):
     ivar = torch.full((200, 3, 32, 32), 4.0)
     ivar[:, 1] = 100.0
     ivar[:, 2] = 0.0
-    made = another_look(torch.zeros(200, 3, 32, 32), ivar)
+    made, _ = another_look(torch.zeros(200, 3, 32, 32), ivar)
     spread = made.flatten(2).std(2)
     noisy = spread[:, 0] > 0
     assert 0.35 < noisy.float().mean() < 0.65
@@ -76,7 +76,8 @@ def test_noise_without_ivar_is_measured_at_the_border(only):
     torch.manual_seed(0)
     image = 0.1 * torch.randn(100, 3, 96, 96)
     image[..., 40:56, 40:56] += 100
-    made = another_look(image)
+    made, observed = another_look(image)
+    assert observed is None
     corner = made[..., :20, :20].flatten(1).std(1)
     noisy = corner > 0.12
     assert 0.3 < noisy.float().mean() < 0.7
@@ -88,7 +89,7 @@ def test_centre_moves_by_no_more_than_the_jitter(only):
     torch.manual_seed(0)
     star = torch.zeros(300, 3, 33, 33)
     star[..., 16, 16] = 1
-    made = another_look(star)
+    made, _ = another_look(star)
     place = made[:, 0].flatten(1).argmax(1)
     away = torch.stack([place // 33 - 16, place % 33 - 16])
     assert away.abs().max() == image_augment._JITTER
@@ -99,10 +100,21 @@ def test_local_looks_are_parts_of_the_image(only):
     only()
     torch.manual_seed(0)
     image = torch.arange(3 * 20 * 20.0).reshape(1, 3, 20, 20).expand(50, -1, -1, -1)
-    made = another_look(image, size=8)
+    made, _ = another_look(image, size=8)
     assert made.shape == (50, 3, 8, 8)
     assert set(made[:, 0].round(decimals=2).flatten().tolist()) <= set(range(400))
     assert len({one[0].min().item() for one in made}) > 20
+
+
+@pytest.mark.parametrize("size", [None, 20])
+def test_masks_go_where_their_pixels_go(only, size):
+    only()
+    torch.manual_seed(0)
+    flux = (torch.rand(40, 1, 33, 33) < 0.5).float().expand(-1, 3, -1, -1)
+    ivar = flux.clone()
+    ivar[:, 2] = 0  # other bands are enough
+    made, observed = another_look(flux, ivar, size=size)
+    assert torch.equal(observed, made[:, 0] > 0.5)
 
 
 def test_looks_follow_the_seed():
@@ -110,6 +122,6 @@ def test_looks_follow_the_seed():
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        made.append(another_look(image))
+        made.append(another_look(image)[0])
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ import torch
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError
 from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.training.batch import TrainingBatch
 from astroclip_astro.training.config import DataConfig, RunConfig, TrainingConfig
 from astroclip_astro.training.data import GalaxyDataModule
 from astroclip_astro.training.masked import MaskedModelling
 from astroclip_astro.training.sources.mocks import MockSource
-from astroclip_astro.training.trainer import NonFiniteLossError, fit, train
+from astroclip_astro.training.trainer import NonFiniteLossError, StopAtNonFinite, fit, train
 
 SPECTRUM = {
     "input_dim": 402,
@@ -200,13 +202,45 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path):
     [
         ({"method": {"learning_rat": 1}}, "method: unknown setting learning_rat"),
         ({"model": {"width": 1}}, "model: unknown setting width"),
-        ({"start": "astroclip-mini"}, "is AstroCLIP, expected SpecFormer"),
+        ({"start": "astroclip-mini", "model": {}}, "is AstroCLIP, expected SpecFormer"),
+        ({"start": "astroclip-mini"}, "expected no settings of model beside it"),
+        (
+            {"start": "astroclip-mini", "model": {}, "preprocessing": {"spectrum": {}}},
+            "expected no settings of preprocessing beside it",
+        ),
+        ({"preprocessing": {"spectra": {}}}, "preprocessing: spectra is no modality"),
+        ({"preprocessing": {"spectrum": {"pixels": 3}}}, "preprocessing: .*'pixels'"),
+        (
+            {"method": {"learning_rate": "1e-4"}},
+            r"method.learning_rate: '1e-4' is str, expected float; YAML .* 1\.0e-4",
+        ),
+        ({"method": {"learning_rate": -1.0}}, "method: Invalid learning rate"),
+        ({"method": {"betas": [0.9]}}, r"method.betas: \[0.9\] is list, expected list of 2"),
+        ({"model": {"num_heads": "two"}}, "model.num_heads: 'two' is str, expected int$"),
+        ({"model": {"embed_dim": -8}}, "^model: "),
         ({"start": {"image": "astroclip-mini"}}, "'image' is no encoder of SpecFormer"),
     ],
 )
 def test_settings_that_do_not_fit(change, message, tmp_path):
     with pytest.raises(InputError, match=message):
         train("specformer", replace(settings("specformer"), **change), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_a_run_that_left_nothing_may_be_changed(tmp_path):
+    (tmp_path / "settings.yaml").write_text("kind: image")
+    config = settings("specformer", max_steps=1)
+    train("specformer", config, tmp_path, progress=False)
+    assert "kind: specformer" in (tmp_path / "settings.yaml").read_text()
+    with pytest.raises(InputError, match="run with other settings"):
+        train("image", settings("image"), tmp_path, progress=False)
+
+
+def test_encoders_of_another_preprocessing_are_refused(trained, tmp_path):
+    config = settings("align", {"image": str(trained["image"])})
+    config.preprocessing["image"] = {"crop": 96}
+    with pytest.raises(InputError, match=r"was trained with .*144.* the model has .*crop=96"):
+        train("align", config, tmp_path, progress=False)
 
 
 def test_encoders_of_another_shape_are_refused(trained, tmp_path):
@@ -219,9 +253,11 @@ def test_encoders_of_another_shape_are_refused(trained, tmp_path):
 class Spoilt(MockSource):
     """One of its galaxies has a pixel that is not a number."""
 
+    row = 3
+
     def read(self, rows, generator):
         batch = super().read(rows, generator)
-        batch.spectrum[np.asarray(rows) == 3, 100] = torch.nan
+        batch.spectrum[np.asarray(rows) == self.row, 100] = torch.nan
         return batch
 
 
@@ -238,6 +274,48 @@ def test_a_loss_that_is_not_finite_names_the_object_and_harms_nothing(tmp_path):
     assert source.object_id[3] in message
     assert sum(name in message for name in source.object_id) == 1
     assert all(p.isfinite().all() for p in module.model.parameters())
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_validation_that_is_not_finite_names_the_object(tmp_path, patience):
+    from astroclip_astro.models import SpecFormer
+
+    source = Spoilt(MockSurvey.bundled()).only({"spectrum"})
+    data = GalaxyDataModule([source], batch_size=3, validation=0.2, seed=1)
+    row = data.sources[0].row = data.rows["validation"][-1]
+    module = MaskedModelling(SpecFormer(**SPECTRUM), max_steps=5, warmup=1)
+    run = RunConfig(max_steps=5, validate_every=2, patience=patience, accelerator="cpu")
+    with pytest.raises(NonFiniteLossError, match="of the validation is nan at step 2") as caught:
+        fit(module, data, run, tmp_path, progress=False)
+    named = [name for name in source.object_id if name in str(caught.value)]
+    assert named == [source.object_id[row]]
+
+
+def not_finite(world_size, batch):
+    """What is said of a batch whose loss is not finite."""
+    callback = StopAtNonFinite()
+    trainer = SimpleNamespace(global_step=3, world_size=world_size)
+    callback.on_train_batch_start(trainer, None, batch, 0)
+    with pytest.raises(NonFiniteLossError) as caught:
+        callback.on_before_backward(
+            trainer, SimpleNamespace(model=Exploding()), torch.tensor(torch.nan)
+        )
+    return str(caught.value)
+
+
+def test_second_observations_and_other_processes_are_thought_of():
+    names = np.array(["first", "second", "third"])
+    batch = TrainingBatch(
+        object_id=names, spectrum=torch.ones(3, 9, 1), spectrum_ivar=torch.ones(3, 9)
+    )
+    assert "all of the batch are named: first, second, third." in not_finite(1, batch)
+    message = not_finite(2, batch)
+    assert "batch of another process" in message
+    assert not any(name in message for name in names)
+    batch.repeat = batch[[0, 2]]
+    batch.repeat.spectrum[1, 4] = torch.nan
+    for world_size in (1, 2):
+        assert "not finite is the flux of: third." in not_finite(world_size, batch)
 
 
 class Exploding(torch.nn.Module):
@@ -286,6 +364,48 @@ def test_early_stopping(tmp_path):
     path = train("specformer", config, tmp_path, progress=False)
     (log,) = (path.parent / "logs").glob("version_*/metrics.csv")
     assert len(log.read_text().splitlines()) < 20
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_early_stopping_survives_an_interruption_and_a_second_start(
+    accumulate, tmp_path, monkeypatch
+):
+    config = settings(
+        "specformer",
+        max_steps=200,
+        validate_every=2,
+        checkpoint_every=2,
+        patience=2,
+        accumulate=accumulate,
+    )
+    interrupted = {"at": None}
+
+    def worse(self, batch, batch_index):
+        if self.global_step == interrupted["at"]:
+            raise KeyboardInterrupt
+        self.log("val/loss", float(self.global_step), batch_size=len(batch))
+
+    monkeypatch.setattr(MaskedModelling, "validation_step", worse)
+
+    def end(out):
+        path = train("specformer", config, out, progress=False)
+        last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+        return last["global_step"], weights(path)
+
+    step, whole = end(tmp_path / "whole")
+    assert step == 6  # worse than at step 2 for the second time
+    step, again = end(tmp_path / "whole")
+    assert step == 6
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    for at in (4, 6):
+        interrupted["at"] = at
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            end(tmp_path / "cut")
+    interrupted["at"] = None
+    step, resumed = end(tmp_path / "cut")
+    assert step == 6
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_settings_are_kept_beside_the_run(trained):

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.models.base import GalaxyModel
+from astroclip_astro.training.chance import noise_generator
 
-__all__ = ["PatchMean", "embed_source", "fingerprint", "noise_generator"]
+__all__ = ["PatchMean", "embed_source", "fingerprint"]
 
 log = logging.getLogger(__name__)
 
@@ -81,28 +82,6 @@ def fingerprint(source):
             digest.update(name.encode())
             digest.update(data.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def noise_generator(*numbers):
-    """Source of noise that a few whole numbers decide.
-
-    Parameters
-    ----------
-    *numbers : int
-        A seed and what the noise is for, not negative.
-
-    Returns
-    -------
-    torch.Generator
-
-    Examples
-    --------
-    >>> from astroclip_astro.training.benchmark.encode import noise_generator
-    >>> noise_generator(0, 5).initial_seed() == noise_generator(0, 5).initial_seed()
-    True
-    """
-    state = np.random.SeedSequence([int(i) for i in numbers]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> 1))
 
 
 def embed_source(source, model, *, folder, n=None, seed=0, progress=True):

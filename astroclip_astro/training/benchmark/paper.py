@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.models import VisionTransformer
@@ -18,6 +17,7 @@ from astroclip_astro.training.benchmark.figures import (
 from astroclip_astro.training.benchmark.morphology import ZOO_LIMIT, mock_labels, vote_labels
 from astroclip_astro.training.benchmark.supervised import supervised_baselines
 from astroclip_astro.training.benchmark.tables import Embedded, paper_tables
+from astroclip_astro.training.sources.tables import read_table
 from astroclip_astro.training.split import split
 
 __all__ = ["paper_benchmark"]
@@ -166,7 +166,7 @@ def _encoders(model, unaligned):
 
 def _votes(path, object_id):
     """Classes of the source's objects from a table of votes; unknown where it has no row."""
-    table = Table.read(path)
+    table = read_table(path)
     if "object_id" not in table.colnames:
         raise InputError(f"{path} has no column object_id, by which its rows are found")
     row = {str(name): i for i, name in enumerate(table["object_id"])}

@@ -21,8 +21,9 @@ from astroclip_astro.training.baselines import (
     ResNet18,
     kron_photometry,
 )
-from astroclip_astro.training.benchmark.encode import fingerprint, noise_generator
+from astroclip_astro.training.benchmark.encode import fingerprint
 from astroclip_astro.training.benchmark.tables import PROPERTIES, Predicted
+from astroclip_astro.training.chance import noise_generator
 from astroclip_astro.training.regression import Supervised
 from astroclip_astro.training.trainer import quiet_lightning
 

@@ -8,11 +8,15 @@ import torch
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.training.batch import TARGETS
+from astroclip_astro.training.image_augment import border_noise
 from astroclip_astro.training.sources.grids import bin_edges, crop, spectra_on_grid
 from astroclip_astro.training.sources.shards import ShardedSource
 from astroclip_astro.training.sources.tables import different
 
 __all__ = ["MultimodalUniverseSource"]
+
+# Nanomaggies: keeps the weight of an image without any noise finite.
+_LEAST_NOISE = 1e-6
 
 # Flags of redshifts that are not to be trusted: DESI's and SDSS's.
 _WARNINGS = ("zwarn", "zwarning")
@@ -67,7 +71,9 @@ class MultimodalUniverseSource(ShardedSource):
     Redshifts are those of the column ``Z``, NaN where ``ZWARN`` or ``ZWARNING`` is not 0. Columns
     named as in `astroclip_astro.training.batch.TARGETS` are taken, too. Spectra are resampled as
     `astroclip_astro.embed` does it, cutouts are to be on the model's pixels. Pixels of images that
-    were not observed are filled from around; those that are not good have no weight.
+    were not observed are filled from around; those that are not good have no weight. Where a mask
+    comes without ``image_ivar``, the weight of good pixels is that of the noise at the image's
+    border (`astroclip_astro.training.image_augment.border_noise`).
 
     Examples
     --------
@@ -201,20 +207,22 @@ class MultimodalUniverseSource(ShardedSource):
             )
         image = crop(np.asarray(data["image"], np.float64)[at], wanted)
         bad = ~np.isfinite(image)
-        converted = {}
+        ivar = None
         if "image_ivar" in data:
             ivar = np.nan_to_num(crop(data["image_ivar"][at], wanted), posinf=0, neginf=0)
             bad |= ~(ivar > 0)
-            good = ~bad
-            if "clean" in data:
-                good &= crop(np.asarray(data["clean"], bool), wanted)
-            converted["image_ivar"] = np.where(good, ivar, 0)
         if bad.all((1, 2)).any():
             raise InputError("a band of its image has no pixel that was observed")
-        converted["image"] = np.stack(
-            [fill_holes(plane, hole) for plane, hole in zip(image, bad, strict=True)]
-        )
-        return converted
+        image = np.stack([fill_holes(plane, hole) for plane, hole in zip(image, bad, strict=True)])
+        good = ~bad
+        if "clean" in data:
+            good &= crop(np.asarray(data["clean"], bool), wanted)
+            if ivar is None:
+                noise = border_noise(torch.from_numpy(image)[None])[0].numpy()
+                ivar = np.maximum(noise, _LEAST_NOISE)[:, None, None] ** -2.0
+        if ivar is None:
+            return {"image": image}
+        return {"image": image, "image_ivar": np.where(good, ivar, 0)}
 
 
 def _catalogue(path):

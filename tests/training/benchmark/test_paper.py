@@ -116,6 +116,9 @@ def test_votes_are_joined_by_name(make_source, make_toy, tmp_path, drawn):
     votes.write(tmp_path / "other.ecsv")
     with pytest.raises(InputError, match="is one of the data's, such as galaxy 0"):
         bench(source, make_toy(), tmp_path / "out", labels=tmp_path / "other.ecsv")
+    (tmp_path / "votes.unknown").write_text("no table")
+    with pytest.raises(InputError, match=r"votes\.unknown: not a table"):
+        bench(source, make_toy(), tmp_path / "out", labels=tmp_path / "votes.unknown")
     votes["bar_total-votes", "bar_no_fraction"].write(tmp_path / "nameless.ecsv")
     with pytest.raises(InputError, match="no column object_id"):
         bench(source, make_toy(), tmp_path / "out", labels=tmp_path / "nameless.ecsv")

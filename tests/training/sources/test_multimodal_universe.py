@@ -159,6 +159,20 @@ def test_images_are_cut_and_their_bands_chosen(images):
     assert batch.image[1, 0, 16:18].std() > 0  # filled from around
 
 
+def test_a_mask_counts_without_inverse_variances(images):
+    with h5py.File(images / "healpix=3" / "001-of-001.hdf5", "a") as file:
+        del file["image_ivar"]
+    batch = MultimodalUniverseSource(images).read(np.array([0, 1]), torch.Generator())
+    assert (batch.image_ivar[0, :, 96:106] == 0).all()
+    assert (batch.image_ivar[0, :, :96] > 0).all()
+    np.testing.assert_allclose(batch.image_ivar[1].mean((1, 2)), 1, rtol=0.2)  # as it was drawn
+    with h5py.File(images / "healpix=3" / "001-of-001.hdf5", "a") as file:
+        del file["bit_mask"]
+    assert (
+        MultimodalUniverseSource(images).read(np.array([0]), torch.Generator()).image_ivar is None
+    )
+
+
 def test_what_does_not_fit_is_refused_by_name(images, desi, tmp_path):
     row = np.array([1])
     for preprocessing, message in (
