@@ -39,7 +39,7 @@ SCHEDULE = {
 
 #: The same for going on from an earlier result.
 CONTINUED = {
-    "spectra": {"steps": 900, "batch_size": 128, "warmup": 60, "learning_rate": 7e-4},
+    "spectra": {"steps": 1500, "batch_size": 128, "warmup": 60, "learning_rate": 7e-4},
     "images": {"steps": 500, "batch_size": 64, "warmup": 50},
     "alignment": {"steps": 600, "batch_size": 384, "warmup": 60, "learning_rate": 7e-4},
 }
