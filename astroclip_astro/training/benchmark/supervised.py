@@ -193,24 +193,26 @@ def supervised_baselines(
 
     found = []
     for name, (made_from, published) in BASELINES.items():
-        if ("spectrum" if made_from == "spectrum" else "image") not in source.modalities:
+        modality = "spectrum" if made_from == "spectrum" else "image"
+        if modality not in source.modalities:
             continue
 
-        def trained(name=name):
+        def trained(name=name, modality=modality):
             log.info("training %s", name)
+            own = source.only({modality})  # nothing is read in vain
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 model = _network(name, len(names), preprocessing)
             module, training = train_supervised(
                 model,
-                source,
+                own,
                 train,
                 max_steps=max_steps,
                 max_minutes=max_minutes,
                 seed=seed,
                 progress=progress,
             )
-            made = _over(source, test, seed, module, progress)
+            made = _over(own, test, seed, module, progress)
             return dict(zip(names, made.T, strict=True)), training
 
         values, training = kept(name, trained)
@@ -227,7 +229,15 @@ def supervised_baselines(
     if "image" in source.modalities:
         values, training = kept(
             "gradient boosting",
-            lambda: _boosted(source, train, test, names, preprocessing.pixel_scale, seed, progress),
+            lambda: _boosted(
+                source.only({"image"}),
+                train,
+                test,
+                names,
+                preprocessing.pixel_scale,
+                seed,
+                progress,
+            ),
         )
         found.append(
             Predicted(
