@@ -324,7 +324,7 @@ def point_fractions(conditions):
     >>> from astroclip_astro.simulate.images import ObservingConditions, point_fractions
     >>> dey = ObservingConditions(seeing=np.array([1.3, 1.2, 1.1]), depth=np.full(3, 24.0))
     >>> point_fractions(dey).round(3)
-    array([0.447, 0.494, 0.547])
+    array([0.448, 0.494, 0.546])
     """
     radii = FIBRE_DIAMETER / 2 / _moffat_scale(conditions.seeing)
     return 1 - (1 + radii**2) ** (1 - MOFFAT_BETA)

@@ -165,7 +165,7 @@ def draw_sample(rng):
     >>> import numpy as np
     >>> from astroclip_astro.simulate.population import draw_sample
     >>> draw_sample(np.random.default_rng(0))
-    'bgs'
+    'faint'
     """
     return str(rng.choice(list(SAMPLES), p=[share for *_, share in SAMPLES.values()]))
 
