@@ -134,11 +134,9 @@ def test_mocks_are_also_asked_as_bright_as_volunteers_saw_them(
         "mag_r": np.where(np.arange(60) < 40, 17.0, 18.0),
     }
     table = bench(source, make_toy(), tmp_path).tables["morphology"]
-    tested = {
-        row["sample"]: row["n_train"] + row["n_test"] for row in table if row["head"] == "kNN"
-    }
-    assert tested["all"] == 60
-    assert tested["r < 17.77"] == 40
+    rows = [row for row in table if (row["head"], row["question"]) == ("kNN", "smooth")]
+    asked = {row["sample"]: row["n_train"] + row["n_test"] for row in rows}
+    assert asked == {"all": 60, "r < 17.77": 40}
 
 
 def test_a_property_unknown_of_all_test_objects_spoils_no_figure(
