@@ -21,18 +21,18 @@ DISTANCE, ANGLE = np.hypot(ROWS, COLUMNS), np.arctan2(ROWS, COLUMNS)
 
 def moments(image):
     """Numbers that describe a picture (3, 152, 152)."""
-    r = image[1]
-    growth = [r[radius > DISTANCE].sum() for radius in RADII]
+    plane = image[1]
+    growth = [plane[radius > DISTANCE].sum() for radius in RADII]
     found = [flux / max(growth[-1], 1e-6) for flux in growth[:-1]]
     for width in APERTURES:
-        weighted = r * np.exp(-0.5 * (DISTANCE / width) ** 2)
+        weighted = plane * np.exp(-0.5 * (DISTANCE / width) ** 2)
         total = weighted.sum()
         xx, yy, xy = (
             (weighted * one).sum() / total for one in (COLUMNS**2, ROWS**2, ROWS * COLUMNS)
         )
         found += [xx + yy, np.hypot(xx - yy, 2 * xy) / (xx + yy)]
         found += [abs((weighted * np.exp(1j * m * ANGLE)).sum() / total) for m in (2, 3, 4)]
-    g, r, z = (-2.5 * np.log10(max(plane[DISTANCE < 20].sum(), 1e-3)) for plane in image)
+    g, r, z = (-2.5 * np.log10(max(band[DISTANCE < 20].sum(), 1e-3)) for band in image)
     return [*found, g - r, r - z, r]
 
 

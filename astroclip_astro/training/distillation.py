@@ -7,6 +7,7 @@ section 3.2, use it for galaxies.
 import copy
 import logging
 import math
+from functools import partial
 
 import lightning as L
 import torch
@@ -18,6 +19,7 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.training.batch import only_observed
 from astroclip_astro.training.dino_losses import cross_entropy, koleo, sinkhorn_knopp
 from astroclip_astro.training.image_augment import another_look
+from astroclip_astro.training.optimizer import adamw
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["ProjectionHead", "SelfDistillation"]
@@ -202,22 +204,12 @@ class SelfDistillation(L.LightningModule):
         dict
             Optimiser and schedule, as Lightning takes them.
         """
-        trained = [*self.model.parameters(), *self.heads.parameters()]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in trained if p.ndim >= 2]},
-                {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=self.learning_rate,
+        return adamw(
+            [*self.model.parameters(), *self.heads.parameters()],
+            partial(warmup_cosine, warmup=self.warmup, max_steps=self.max_steps),
+            learning_rate=self.learning_rate,
             weight_decay=self.weight_decay[0],
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, self.warmup, self.max_steps)
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
         """Take a step, then let the teacher follow.

@@ -1,10 +1,13 @@
 """Masked modelling of spectra: SpecFormer's pre-training, as a Lightning module."""
 
+from functools import partial
+
 import lightning as L
 import torch
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.training.batch import only_observed
+from astroclip_astro.training.optimizer import adamw
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["MaskedModelling"]
@@ -61,23 +64,13 @@ class MaskedModelling(L.LightningModule):
         dict
             Optimiser and schedule, as Lightning takes them.
         """
-        parameters = list(self.model.parameters())
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim >= 2]},
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=self.learning_rate,
-            betas=self.betas,
+        return adamw(
+            self.model.parameters(),
+            partial(warmup_cosine, warmup=self.warmup, max_steps=self.max_steps),
+            learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            betas=self.betas,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, self.warmup, self.max_steps)
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
     def loss(self, batch):
         """Mean squared error over the hidden pixels that were observed.

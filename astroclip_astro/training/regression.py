@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.training.optimizer import adamw
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["Supervised"]
@@ -188,17 +189,9 @@ class Supervised(L.LightningModule):
         dict
             Optimiser and schedule, as Lightning takes them.
         """
-        parameters = list(self.model.parameters())
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim >= 2]},
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=self.learning_rate,
+        return adamw(
+            self.model.parameters(),
+            self._rate,
+            learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }

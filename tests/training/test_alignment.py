@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.models import clip_loss
-from astroclip_astro.training.alignment import Alignment, contrastive_loss, gather, recall
+from astroclip_astro.training.alignment import Alignment
 from astroclip_astro.training.batch import TrainingBatch
+from astroclip_astro.training.contrastive import contrastive_loss, gather, recall
 
 LENGTH = 7781
 

@@ -17,11 +17,12 @@ import astroclip_astro as aa
 from astroclip_astro.errors import InputError
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.training.batch import TrainingBatch
+from astroclip_astro.training.callbacks import NonFiniteLossError, StopAtNonFinite
 from astroclip_astro.training.config import DataConfig, RunConfig, TrainingConfig
 from astroclip_astro.training.data import GalaxyDataModule
 from astroclip_astro.training.masked import MaskedModelling
 from astroclip_astro.training.sources.mocks import MockSource
-from astroclip_astro.training.trainer import NonFiniteLossError, StopAtNonFinite, fit, train
+from astroclip_astro.training.trainer import fit, train
 
 SPECTRUM = {
     "input_dim": 402,

@@ -101,14 +101,13 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
     if start is not None:
         _check_start(start, model)
         model.logit_scale = start.logit_scale
+        model.spectrum_encoder.load_state_dict(start.spectrum_encoder.state_dict())
     _keep_settings(out, survey, start, schedule, seed)
     observer = MockObserver(survey, **model.preprocessing)
 
     def stage(name, task):
         return fit(task, out / name, seed=seed, progress=progress, **schedule[name])
 
-    if start is not None:
-        model.spectrum_encoder.load_state_dict(start.spectrum_encoder.state_dict())
     redshift = stage("spectra", RelativeRedshift(model.spectrum_encoder, observer))
     _distill(
         model.image_encoder.backbone, survey, out / "images", seed, progress, **schedule["images"]

@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from astroclip_astro.training.optimizer import decay_groups
 from astroclip_astro.training.schedule import warmup_cosine
 
 __all__ = ["fit"]
@@ -56,13 +57,7 @@ def fit(task, out, *, steps, batch_size, warmup, learning_rate=1e-3, seed=0, pro
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     trained = [p for p in task.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        betas=BETAS,
-    )
+    optimizer = torch.optim.AdamW(decay_groups(trained, WEIGHT_DECAY), betas=BETAS)
     start = 0
     last = out / "last.pt"
     if last.exists():
