@@ -114,12 +114,15 @@ class VisionTransformer(GalaxyModel):
         Number of groups that the blocks are stored in; it only shapes the parameters' names.
     layerscale_init : float
         Initial factor of the residual branches.
+    patch_positions : bool
+        Whether the forward pass adds the position embedding to the patches. The published
+        AstroCLIP does not, and so cannot tell a picture from one whose patches are shuffled.
 
     Notes
     -----
-    The forward pass sees the patch tokens only, without class token and position embedding, as
-    AstroCLIP uses the network; both take part in `class_token` (plain AstroDINO). As a model of
-    its own, an image's embedding is the class token.
+    The forward pass sees the patch tokens only, without class token and (by default) position
+    embedding, as AstroCLIP uses the network; both take part in `class_token` (plain AstroDINO). As
+    a model of its own, an image's embedding is the class token.
 
     Examples
     --------
@@ -144,6 +147,7 @@ class VisionTransformer(GalaxyModel):
         img_size=144,
         block_chunks=4,
         layerscale_init=1e-5,
+        patch_positions=False,
     ):
         super().__init__(
             embed_dim=embed_dim,
@@ -153,6 +157,7 @@ class VisionTransformer(GalaxyModel):
             img_size=img_size,
             block_chunks=block_chunks,
             layerscale_init=layerscale_init,
+            patch_positions=patch_positions,
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (img_size // patch_size) ** 2, embed_dim))
@@ -189,6 +194,18 @@ class VisionTransformer(GalaxyModel):
             )
         return self.patch_embed(x)
 
+    def _positions(self, x):
+        """Position embedding of the patches of images of this size, interpolated as DINOv2 does."""
+        patch = self.config["patch_size"]
+        shape = x.shape[2] // patch, x.shape[3] // patch
+        side = self.config["img_size"] // patch
+        position = self.pos_embed[:, 1:]
+        if shape == (side, side):
+            return position
+        grid = position.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, size=shape, mode="bicubic", align_corners=False)
+        return grid.flatten(2).transpose(1, 2)
+
     def _run(self, x, return_attention=False):
         attention = []
         for chunk in self.blocks:
@@ -219,7 +236,10 @@ class VisionTransformer(GalaxyModel):
         ValueError
             If the shape does not fit.
         """
-        return self._run(self._patches(x), return_attention)
+        patches = self._patches(x)
+        if self.config["patch_positions"]:
+            patches = patches + self._positions(x)
+        return self._run(patches, return_attention)
 
     def class_token(self, x):
         """Encode images as plain AstroDINO does.
@@ -273,16 +293,8 @@ class VisionTransformer(GalaxyModel):
         patches = self._patches(x)
         if hidden is not None:
             patches = torch.where(hidden[..., None], self.mask_token.to(patches.dtype), patches)
-        patch = self.config["patch_size"]
-        shape = x.shape[2] // patch, x.shape[3] // patch
-        side = self.config["img_size"] // patch
-        cls_position, position = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        if shape != (side, side):
-            grid = position.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-            grid = F.interpolate(grid, size=shape, mode="bicubic", align_corners=False)
-            position = grid.flatten(2).transpose(1, 2)
-        cls = self.cls_token.expand(len(x), -1, -1)
-        return self._run(torch.cat([cls + cls_position, patches + position], 1))
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+        return self._run(torch.cat([cls, patches + self._positions(x)], 1))
 
     def _embed_image(self, x):
         return self.class_token(x)

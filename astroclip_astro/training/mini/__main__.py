@@ -39,9 +39,9 @@ SCHEDULE = {
 
 #: The same for going on from an earlier result.
 CONTINUED = {
-    "spectra": {"steps": 1500, "batch_size": 128, "warmup": 60, "learning_rate": 7e-4},
+    "spectra": {"steps": 700, "batch_size": 128, "warmup": 60, "learning_rate": 7e-4},
     "images": {"steps": 500, "batch_size": 64, "warmup": 50},
-    "alignment": {"steps": 600, "batch_size": 384, "warmup": 60, "learning_rate": 7e-4},
+    "alignment": {"steps": 1000, "batch_size": 384, "warmup": 60, "learning_rate": 1e-3},
 }
 
 #: Self-distillation of images, smaller than DINOv2's in every respect.
@@ -132,14 +132,19 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
 
 def _check_start(start, model):
     """Raise unless training can go on from an earlier model."""
-    wanted = model.config | {"logit_scale": start.config.get("logit_scale")}
-    if not isinstance(start, AstroCLIP) or start.config != wanted:
+    if not isinstance(start, AstroCLIP) or _size(start.config) != _size(model.config):
         raise InputError(
             f"start: {start.name} is {type(start).__name__} with {start.config}; expected "
-            f"AstroCLIP with {wanted}"
+            f"AstroCLIP with {model.config}"
         )
     if start.preprocessing_hash != model.preprocessing_hash:
         raise InputError(f"start: {start.name} has another preprocessing than {NAME}")
+
+
+def _size(config):
+    """What of a configuration an earlier model must share: not what its parameters are used for."""
+    image = {k: v for k, v in config["image"].items() if k != "patch_positions"}
+    return config | {"image": image, "logit_scale": None}
 
 
 def _keep_settings(out, survey, start, schedule, seed):

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from astroclip_astro.models import clip_loss
 from astroclip_astro.training.mini.relative_redshift import LARGEST_SHIFT
+from astroclip_astro.training.mini.shapes import shapes
 
 __all__ = ["ObservedAlignment", "observed_tokens"]
 
 VIEWS_WEIGHT, LOOKS_WEIGHT = 0.5, 1.0  # of two observations of a spectrum, of an image
 SECOND_IMAGES = 3  # one in so many images is observed twice
-AGREEMENT_WEIGHT = 1.0
+AGREEMENT_WEIGHT, SHAPES_WEIGHT = 1.0, 2.0
 CHUNK = 1000
 # A learned multiplier goes no higher (Radford et al. 2021, https://arxiv.org/abs/2103.00020,
 # section 2.5).
@@ -96,8 +97,9 @@ class ObservedAlignment(nn.Module):
     To the loss of Parker et al. 2024 (MNRAS 531, 4990, eq. 3) are added: the same loss between two
     observations of a spectrum, and of an image, so that what only one of them shows is not lost
     (Chen et al. 2020, https://arxiv.org/abs/2002.05709), the relative
-    redshift of pre-training, and the distance in pre-training's redshift coordinate between the
-    vector of an image and that of its spectrum.
+    redshift of pre-training, the distance in pre-training's redshift coordinate between the
+    vector of an image and that of its spectrum, and what the vector of a noisy image tells of the
+    noiseless one (`shapes`): spectra do not ask for ellipticities or arms, users do.
 
     Parameters
     ----------
@@ -118,6 +120,10 @@ class ObservedAlignment(nn.Module):
         self.observer, self.tokens, self.shift = observer, tokens, shift
         self.log_scale = nn.Parameter(torch.tensor(math.log(model.logit_scale)))
         model.spectrum_encoder.backbone.requires_grad_(False)
+        found = torch.cat([shapes(part.float()) for part in observer.pixels.split(CHUNK)])
+        self.shapes = (found - found.mean(0)) / found.std(0)
+        width = model.config["embed_dim"]
+        self.shape = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, found.shape[1]))
 
     def forward(self, index):
         """Loss of one batch.
@@ -148,10 +154,11 @@ class ObservedAlignment(nn.Module):
             looks = clip_loss(image_again, image[: len(image_again)], scale)[0]
             redshift, shift_parts = self.redshift.compare(spectrum, moved, self.shift[index])
             position = self.redshift.position
+            told = F.smooth_l1_loss(self.shape(images), self.shapes[seen])
             apart = (position(image) - position(spectrum).detach()).squeeze(1)
             agreement = F.smooth_l1_loss(10 * apart, torch.zeros_like(apart), beta=0.5)
         top1 = (logits.argmax(1) == torch.arange(len(index))).float().mean()
         parts = {"clip": clip, "views": views, "looks": looks, "agreement": agreement, "top1": top1}
-        parts |= shift_parts | {"scale": scale}
-        loss = clip + VIEWS_WEIGHT * views + LOOKS_WEIGHT * looks
+        parts |= shift_parts | {"scale": scale, "shapes": told}
+        loss = clip + VIEWS_WEIGHT * views + LOOKS_WEIGHT * looks + SHAPES_WEIGHT * told
         return loss + redshift + AGREEMENT_WEIGHT * agreement, parts
