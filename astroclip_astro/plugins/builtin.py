@@ -1,9 +1,9 @@
 """What comes with the package, registered through the same hooks as anybody's plugin."""
 
-from astroclip_astro.plugins.entries import ModalityEntry, ModelEntry, SurveyEntry
+from astroclip_astro.plugins.entries import ModalityEntry, ModelEntry, SurveyEntry, TaskEntry
 from astroclip_astro.plugins.hookspecs import hookimpl
 
-__all__ = ["register_modalities", "register_models", "register_surveys"]
+__all__ = ["register_modalities", "register_models", "register_surveys", "register_tasks"]
 
 _PAPER = "Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450"
 _LEGACY = "Dey et al. 2019, AJ 157, 168, doi:10.3847/1538-3881/ab089d"
@@ -125,3 +125,20 @@ def register_models():
         citation=_PAPER,
         licence="MIT",
     )
+
+
+@hookimpl
+def register_tasks():
+    """Register the built-in heads.
+
+    Yields
+    ------
+    TaskEntry
+    """
+    for name, head, summary in (
+        ("neighbors", "NeighborsHead", "numbers from the nearest neighbours, zero-shot"),
+        ("linear", "LinearHead", "numbers by ridge regression, for the smallest samples"),
+        ("mlp", "MLPHead", "numbers by a perceptron, as mixtures of normal distributions"),
+        ("flow", "FlowHead", "joint posteriors of numbers by a normalising flow"),
+    ):
+        yield TaskEntry(name=name, summary=summary, factory=f"astroclip_astro.tasks:{head}")

@@ -1,0 +1,244 @@
+"""The contract of task heads: scikit-learn's manners on embeddings, tables with units out."""
+
+import json
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+import xarray as xr
+from astropy import units as u
+from astropy.table import QTable, Table
+from astropy.utils.masked import Masked
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from astroclip_astro.embeddings import from_table
+from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
+from astroclip_astro.quality import Quality
+
+__all__ = ["Head", "load_head"]
+
+_FORMAT = "astroclip_astro-head-1"
+
+
+class Head(BaseEstimator):
+    """What all heads have in common.
+
+    A head takes embeddings (an `xarray.DataArray` as `astroclip_astro.embed` returns it, or a table
+    of them) and answers with a `QTable`, an object a row, in the order given. It takes plain arrays
+    as well, shape (object, feature), and then answers with arrays, as scikit-learn's own estimators
+    do: cross-validation and pipelines work with it.
+
+    A class of heads stores the arguments of its constructor as they are, puts everything that it
+    learns into attributes that end in an underscore and are numbers, arrays or tensors named by
+    `_learned`, and gives itself the name by which it is registered.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Length of the vectors that it was fitted on.
+    provenance_ : dict of str
+        Model, weights and preprocessing of those; empty if it was fitted on plain arrays.
+    """
+
+    #: Registered name of the class.
+    kind: ClassVar[str] = ""
+    # Names of the arrays that `save` writes besides the parameters.
+    _learned: ClassVar[tuple[str, ...]] = ()
+
+    def save(self, path):
+        """Write the fitted head, as a whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, ``.safetensors``: arrays, and in its header, as JSON, the parameters and
+            the model that the embeddings were made with. Nothing in it can be executed.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If it has not been fitted.
+        """
+        check_is_fitted(self)
+        path = Path(path)
+        about = {
+            "format": _FORMAT,
+            "kind": self.kind,
+            "parameters": json.dumps(self.get_params(deep=False)),
+            "fitted": json.dumps(self._about()),
+        }
+        tensors = {name: torch.as_tensor(array) for name, array in self._arrays().items()}
+        aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, aside, metadata=about)
+        os.replace(aside, path)
+
+    def _arrays(self):
+        """What was learned, by name."""
+        return {name: getattr(self, name) for name in self._learned}
+
+    def _about(self):
+        """Plain values that were learned, ready for JSON."""
+        return {"n_features_in_": self.n_features_in_, "provenance_": self.provenance_}
+
+    def _restore(self, arrays, about):
+        """Become what was saved."""
+        for name, value in about.items():
+            setattr(self, name, value)
+        for name in self._learned:
+            setattr(self, name, arrays[name].numpy())
+
+    def _start(self, X):
+        """Look at what to learn from: finite vectors (n, feature), float64."""
+        rows = _rows(X)
+        if rows is None:
+            self.provenance_ = {}
+            return validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        self.n_features_in_ = rows.sizes["feature"]
+        self.provenance_ = rows.astroclip.provenance
+        if len(rows) < 2:
+            raise InputError(f"{len(rows)} sample: expected at least 2 objects to learn from")
+        return _complete(rows)
+
+    def _vectors(self, X, *, complete=False):
+        """What to answer for: vectors (n, feature) of the objects that have one, or of all."""
+        check_is_fitted(self)
+        rows = _rows(X)
+        if rows is None:
+            return validate_data(self, X, dtype=np.float64, reset=False)
+        given = rows.astroclip.provenance
+        if self.provenance_ and given != self.provenance_:
+            raise ProvenanceError(
+                f"this head was fitted on embeddings of {_named(self.provenance_)} and is asked "
+                f"about those of {_named(given)}. Embed with the former, or fit a head on the "
+                "latter"
+            )
+        if rows.sizes["feature"] != self.n_features_in_:
+            raise InputError(
+                f"vectors of {rows.sizes['feature']} numbers: expected {self.n_features_in_}, as "
+                "the head was fitted on"
+            )
+        if complete:
+            return _complete(rows)
+        return rows.values[rows.astroclip.valid.values].astype(np.float64)
+
+    def _answer(self, X, columns):
+        """Table of answers about embeddings; `columns` are of the objects that have a vector."""
+        rows = _rows(X)
+        valid = rows.astroclip.valid.values
+        table = QTable(meta=dict(rows.attrs) | {"head": self.kind})
+        table["object_id"] = rows.coords["object_id"].values
+        for name, values in columns.items():
+            table[name] = _spread(values, valid)
+        table["quality"] = rows.coords["quality"].values
+        table["reason"] = [
+            "" if ok else ", ".join(Quality(int(bits)).names)
+            for ok, bits in zip(valid, table["quality"], strict=True)
+        ]
+        return table
+
+
+def load_head(path):
+    """Read a head that `Head.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Head
+        Fitted.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing or damaged, holds something else, or values that are not finite.
+    PluginError
+        If no plugin provides its class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from astroclip_astro.tasks import LinearHead, load_head
+    >>> x = np.random.default_rng(0).normal(size=(50, 3))
+    >>> head = LinearHead().fit(x, x[:, 0])
+    >>> with TemporaryDirectory() as folder:
+    ...     head.save(Path(folder, "head.safetensors"))
+    ...     again = load_head(Path(folder, "head.safetensors"))
+    >>> bool((again.predict(x) == head.predict(x)).all())
+    True
+    """
+    from astroclip_astro.plugins.manager import get_manager
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    if header.get("format") != _FORMAT:
+        raise WeightsError(
+            f"{path} is no head: its format is {header.get('format')!r}, expected {_FORMAT!r}"
+        )
+    broken = [name for name, array in arrays.items() if not torch.isfinite(array).all()]
+    if broken:
+        raise WeightsError(f"{path} is damaged: {', '.join(broken)} is not finite")
+    head = get_manager().load("task", header["kind"])
+    try:
+        head = head(**json.loads(header["parameters"]))
+        head._restore(arrays, json.loads(header["fitted"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} is no {header['kind']} head: {error}") from error
+    return head
+
+
+def names_of(X):
+    """Identifiers of embedded objects, or None of plain vectors."""
+    rows = _rows(X)
+    return None if rows is None else rows.coords["object_id"].values
+
+
+def _rows(X):
+    """Embeddings with dims ("object", "feature"), or None for a plain array."""
+    if isinstance(X, Table):
+        X = from_table(X)
+    return X.astroclip._rows() if isinstance(X, xr.DataArray) else None
+
+
+def _complete(rows):
+    """Vectors of all objects; raise if one has none."""
+    lost = np.flatnonzero(~rows.astroclip.valid.values)
+    if lost.size:
+        raise InputError(
+            f"it has no vector, as {lost.size} of {len(rows)} objects; leave them out of X and y: "
+            "X[X.astroclip.valid.values]",
+            object_id=rows.coords["object_id"].values[lost[0]] or f"row {lost[0]}",
+        )
+    return rows.values.astype(np.float64)
+
+
+def _named(provenance):
+    """Text that tells models apart."""
+    return (
+        f"{provenance.get('model')!r} (weights {provenance.get('weights_sha256', '')[:16]}, "
+        f"preprocessing {provenance.get('preprocessing')})"
+    )
+
+
+def _spread(values, valid):
+    """Values of the valid objects as a column of all, masked elsewhere."""
+    if valid.all():
+        return values
+    whole = np.zeros((len(valid), *values.shape[1:]), values.dtype)
+    whole[valid] = np.asarray(values)
+    lost = ~valid.reshape(-1, *[1] * (values.ndim - 1))
+    whole = u.Quantity(whole, values.unit) if isinstance(values, u.Quantity) else whole
+    return Masked(whole, np.broadcast_to(lost, whole.shape))

@@ -1,0 +1,107 @@
+"""Training of small networks on embeddings, stopped when held-out objects no longer gain."""
+
+import copy
+
+import torch
+
+from astroclip_astro.errors import InputError
+
+__all__ = ["fit_network", "load_tensors", "state_arrays"]
+
+_FEWEST = 20  # a tenth of fewer objects says nothing about when to stop
+_BATCH, _RATE, _DECAY = 256, 1e-3, 1e-4
+_PREFIX = "network."
+
+
+def fit_network(module, loss, tensors, *, max_epochs, patience, seed):
+    """Train a module with AdamW until a held-out tenth has not improved for some epochs.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained in place; it ends with the weights that were best for the held-out tenth.
+    loss : callable
+        Takes the module and some rows of each of the tensors, returns a scalar.
+    tensors : tuple of torch.Tensor
+        What to learn from, all of n rows.
+    max_epochs, patience : int
+        Most passes, and for how many of them there may be no improvement.
+    seed : int
+        Of the order and of who is held out.
+
+    Returns
+    -------
+    torch.nn.Module
+        The module, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 20 rows.
+    """
+    n = len(tensors[0])
+    if n < _FEWEST:
+        raise InputError(f"{n} objects to learn from: expected at least {_FEWEST} for a network")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        order = torch.randperm(n)
+        held, learned = order[: max(n // 10, 2)], order[max(n // 10, 2) :]
+        optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_DECAY)
+        best, best_state, since = float("inf"), copy.deepcopy(module.state_dict()), 0
+        for _ in range(max_epochs):
+            module.train()
+            for rows in learned[torch.randperm(len(learned))].split(_BATCH):
+                optimizer.zero_grad()
+                loss(module, *(tensor[rows] for tensor in tensors)).backward()
+                torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+                optimizer.step()
+            module.eval()
+            with torch.no_grad():
+                now = loss(module, *(tensor[held] for tensor in tensors)).item()
+            if now < best:
+                best, best_state, since = now, copy.deepcopy(module.state_dict()), 0
+            elif (since := since + 1) >= patience:
+                break
+    module.load_state_dict(best_state)
+    return module.eval().requires_grad_(False)
+
+
+def state_arrays(module):
+    """Parameters of a module, ready to be saved.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module.
+
+    Returns
+    -------
+    dict of torch.Tensor
+        By name, all of which begin with ``"network."``.
+    """
+    return {_PREFIX + name: tensor for name, tensor in module.state_dict().items()}
+
+
+def load_tensors(module, arrays):
+    """Give a module the parameters that `state_arrays` took.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Of the same shape.
+    arrays : dict of torch.Tensor
+        Among others, those.
+
+    Returns
+    -------
+    torch.nn.Module
+        The module, in evaluation mode.
+
+    Raises
+    ------
+    RuntimeError
+        If one is missing or has another shape.
+    """
+    state = {k.removeprefix(_PREFIX): v for k, v in arrays.items() if k.startswith(_PREFIX)}
+    module.load_state_dict(state)
+    return module.eval().requires_grad_(False)

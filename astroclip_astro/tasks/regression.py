@@ -1,0 +1,273 @@
+"""Heads that predict numbers: distributions, calibrated intervals, joint samples."""
+
+import numpy as np
+from astropy import units as u
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.neighbors import NearestNeighbors
+
+from astroclip_astro.errors import InputError
+from astroclip_astro.tasks.base import Head, names_of
+from astroclip_astro.tasks.predictive import LEVELS, Predictive
+from astroclip_astro.tasks.targets import read_targets
+
+__all__ = ["PERCENTILES", "RegressionHead"]
+
+#: What predictions give of each distribution.
+PERCENTILES = {"p16": 0.16, "p50": 0.5, "p84": 0.84}
+
+_MEDIAN = int(np.argmin(np.abs(LEVELS - 0.5)))
+# How strange an object is: its mean distance to the nearest of so many objects that were learned
+# from, relative to what the given share of these have among each other.
+_REFERENCE, _NEAREST, _FAMILIAR = 1000, 5, 0.99
+_FEWEST_TO_CALIBRATE = 20
+
+
+class RegressionHead(RegressorMixin, Head):
+    """What all heads for numbers have in common.
+
+    A subclass implements ``_learn(x, y)``, ``_believe(x)`` and ``_draw(x, size, rng)`` on
+    standardised numbers. An object that is farther from those learned from than these are from
+    each other gets wider intervals, in proportion: nothing was learned of its surroundings.
+
+    Attributes
+    ----------
+    names_, units_ : list of str
+        Of the quantities.
+    calibration_ : numpy.ndarray
+        Sorted PIT of the objects that `calibrate` was given, shape (quantity, m); absent before.
+    """
+
+    _learned = ("x_mean_", "x_scale_", "y_mean_", "y_scale_", "reference_", "familiar_")
+
+    def fit(self, X, y):
+        """Learn.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+            Embeddings, each with a vector, or plain vectors of shape (n, feature).
+        y : astropy.table.Table, astropy.units.Quantity or array_like
+            What is known of them: one number per object, shape (n,), several, shape (n,
+            quantity), or a table with a column for each quantity.
+
+        Returns
+        -------
+        RegressionHead
+            Itself.
+
+        Raises
+        ------
+        InputError
+            If an object has no vector or no value, or there are too few objects.
+        """
+        x = self._start(X)
+        values, self.names_, self.units_ = self._read(y, X, len(x))
+        self.single_ = np.ndim(y) == 1 and self.names_ == ["value"]
+        self.x_mean_, self.x_scale_ = _standard(x)
+        self.y_mean_, self.y_scale_ = _standard(values)
+        x = self._standardised(x)
+        reference = np.random.default_rng(0).permutation(len(x))[:_REFERENCE]
+        self.reference_ = x[reference].astype(np.float32)
+        self.familiar_ = np.array(np.quantile(self._distance(self.reference_, 1), _FAMILIAR))
+        if hasattr(self, "calibration_"):
+            del self.calibration_
+        self._learn(x, (values - self.y_mean_) / self.y_scale_)
+        return self
+
+    def distribution(self, X):
+        """Predictive distributions of all quantities, calibrated if `calibrate` was called.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+            Embeddings of the same model, or plain vectors. Objects without a vector are left out.
+
+        Returns
+        -------
+        Predictive
+            In the units of `units_`.
+
+        Raises
+        ------
+        ProvenanceError
+            If they are of another model than those learned from.
+        """
+        x = self._standardised(self._vectors(X))
+        return self._adjusted(x, self._believe(x))
+
+    def predict(self, X, samples=0, seed=0):
+        """Predict.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+            Embeddings of the same model, or plain vectors.
+        samples : int
+            How many joint samples to add for each object.
+        seed : int
+            Of the samples.
+
+        Returns
+        -------
+        astropy.table.QTable or numpy.ndarray
+            Of embeddings: a row per object, in order, with ``object_id``, of each quantity the
+            percentiles ``_p16``, ``_p50`` and ``_p84``, with its unit, on request ``_samples``,
+            shape (object, sample), and ``quality`` and ``reason`` why the row is masked. Sample i
+            of one quantity goes with sample i of the others. Of plain vectors: the medians, in the
+            shape of `y`.
+
+        Raises
+        ------
+        ProvenanceError
+            If they are of another model than those learned from.
+        """
+        x = self._standardised(self._vectors(X))
+        believed = self._believe(x)
+        found = self._adjusted(x, believed)
+        if names_of(X) is None:
+            middle = found.values[..., _MEDIAN]
+            return middle[:, 0] if self.single_ else middle
+        units = [u.Unit(unit) for unit in self.units_]
+        columns = {}
+        for j, (name, unit) in enumerate(zip(self.names_, units, strict=True)):
+            for label, level in PERCENTILES.items():
+                columns[f"{name}_{label}"] = found.quantile([level])[:, j, 0] * unit
+        if samples:
+            drawn = self._draw(x, samples, np.random.default_rng(seed))
+            drawn = believed.transported(drawn, found)
+            for j, (name, unit) in enumerate(zip(self.names_, units, strict=True)):
+                columns[f"{name}_samples"] = drawn[..., j] * unit
+        return self._answer(X, columns)
+
+    def calibrate(self, X, y):
+        """Let the stated probabilities be those found with objects not learned from.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+            Embeddings of objects that had no part in the fit.
+        y : astropy.table.Table, astropy.units.Quantity or array_like
+            The truth, as in `fit`.
+
+        Returns
+        -------
+        RegressionHead
+            Itself, with `calibration_`.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than 20 objects, or one has no vector or no value.
+        """
+        x = self._standardised(self._vectors(X, complete=True))
+        values = self._truth(X, y)
+        if len(x) < _FEWEST_TO_CALIBRATE:
+            raise InputError(
+                f"{len(x)} objects to calibrate with: expected at least {_FEWEST_TO_CALIBRATE}"
+            )
+        if hasattr(self, "calibration_"):
+            del self.calibration_
+        self.calibration_ = np.sort(self._adjusted(x, self._believe(x)).cdf(values), axis=0).T
+        return self
+
+    def pit(self, X, y):
+        """Where the truth lies in the predictive distributions.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+            Embeddings.
+        y : astropy.table.Table, astropy.units.Quantity or array_like
+            The truth, as in `fit`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Probability integral transform, shape (n, quantity): evenly spread between 0 and 1 if
+            the distributions are right (Dawid 1984, JRSS A 147, 278).
+        """
+        self._vectors(X, complete=True)
+        return self.distribution(X).cdf(self._truth(X, y))
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of the medians.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+            Embeddings.
+        y : astropy.table.Table, astropy.units.Quantity or array_like
+            The truth, as in `fit`.
+        sample_weight : array_like, optional
+            Shape (n,).
+
+        Returns
+        -------
+        float
+            Mean R² of the quantities.
+        """
+        self._vectors(X, complete=True)
+        middle = self.distribution(X).values[..., _MEDIAN]
+        return float(r2_score(self._truth(X, y), middle, sample_weight=sample_weight))
+
+    def _adjusted(self, x, believed):
+        """Widen what is strange, undo the standardisation, calibrate."""
+        strange = self._distance(x) / max(float(self.familiar_), np.finfo(np.float32).tiny)
+        middle = believed.values[..., [_MEDIAN]]
+        values = middle + np.maximum(strange, 1)[:, None, None] * (believed.values - middle)
+        found = Predictive(values * self.y_scale_[:, None] + self.y_mean_[:, None])
+        calibration = getattr(self, "calibration_", None)
+        return found if calibration is None else found.recalibrated(calibration)
+
+    def _distance(self, x, itself=0):
+        """Mean distance to the nearest reference objects, of which `itself` is the first or not."""
+        k = min(_NEAREST + itself, len(self.reference_))
+        found = NearestNeighbors(n_neighbors=k).fit(self.reference_).kneighbors(x)[0]
+        return found[:, itself:].mean(1)
+
+    def _standardised(self, x):
+        return (x - self.x_mean_) / self.x_scale_
+
+    def _read(self, y, X, n):
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        found = read_targets(y, names_of(X))
+        if len(found[0]) != n:
+            raise InputError(
+                f"X has {n} objects and y {len(found[0])}: inconsistent numbers of samples"
+            )
+        return found
+
+    def _truth(self, X, y):
+        """Values (n, quantity) in the units of the head."""
+        values, names, units = self._read(y, X, len(X))
+        if names != self.names_:
+            raise InputError(f"y has the quantities {names}, the head {self.names_}")
+        try:
+            factors = [
+                u.Unit(given).to(u.Unit(wanted))
+                for given, wanted in zip(units, self.units_, strict=True)
+            ]
+        except u.UnitConversionError as error:
+            raise InputError(f"y is in {units}, expected {self.units_}") from error
+        return values * factors
+
+    def _arrays(self):
+        calibration = getattr(self, "calibration_", None)
+        return super()._arrays() | ({} if calibration is None else {"calibration_": calibration})
+
+    def _about(self):
+        names = ("names_", "units_", "single_")
+        return super()._about() | {name: getattr(self, name) for name in names}
+
+    def _restore(self, arrays, about):
+        super()._restore(arrays, about)
+        if "calibration_" in arrays:
+            self.calibration_ = arrays["calibration_"].numpy()
+
+
+def _standard(values):
+    """Mean and standard deviation of columns, 1 where that is 0."""
+    scale = values.std(0)
+    return values.mean(0), np.where(scale > 0, scale, 1.0)
