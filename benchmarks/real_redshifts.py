@@ -25,13 +25,8 @@ from astroclip_astro.adapters.spectrum import spectrum_batch
 from astroclip_astro.inputs import records
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.simulate.survey import FLUX_UNIT
-from astroclip_astro.training.benchmark.heads import (
-    OUTLIER,
-    bias,
-    bootstrap_error,
-    outlier_fraction,
-    sigma_nmad,
-)
+from astroclip_astro.tasks.metrics import OUTLIER, bias, outlier_fraction, sigma_nmad
+from astroclip_astro.training.benchmark.heads import bootstrap_error
 from astroclip_astro.training.mini.observing import MockObserver
 from astroclip_astro.training.split import held_out
 

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.tasks import metrics
 from astroclip_astro.training.benchmark import heads
 from astroclip_astro.training.benchmark.published import (
     SOURCE,
@@ -168,7 +169,7 @@ def paper_tables(
             "test objects": len(test),
             "pool of the retrieval": pool,
             "errors": f"bootstrap over the test objects, {n_resamples} resamples",
-            "outliers": f"redshifts beyond {heads.OUTLIER} (1 + z)",
+            "outliers": f"redshifts beyond {metrics.OUTLIER} (1 + z)",
             "seed": seed,
             "published": SOURCE,
         },
@@ -333,7 +334,7 @@ def _n_used(answer):
 
 def _redshift_row(about, answer, bootstrap):
     row = dict(about)
-    for measure in (heads.sigma_nmad, heads.outlier_fraction, heads.bias):
+    for measure in (metrics.sigma_nmad, metrics.outlier_fraction, metrics.bias):
         row[measure.__name__] = measure(answer.true, answer.predicted)
         row[f"{measure.__name__}_error"] = heads.bootstrap_error(
             lambda drawn, measure=measure: measure(answer.true[drawn], answer.predicted[drawn]),

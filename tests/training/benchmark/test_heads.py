@@ -79,16 +79,3 @@ def test_bootstrap_error_of_a_mean():
     assert error == pytest.approx(x.std() / 30, rel=0.1)
     assert bootstrap_error(lambda rows: 1.0, 900) == 0
     assert np.isnan(bootstrap_error(lambda rows: 1.0, 1))
-
-
-def test_redshift_measures():
-    rng = np.random.default_rng(0)
-    z = rng.uniform(0, 1, 20_000)
-    found = z + (1 + z) * (0.02 * rng.normal(size=z.size) + 0.005)
-    found[:1000] = z[:1000] + 0.5 * (1 + z[:1000])
-    assert heads.sigma_nmad(z, found) == pytest.approx(0.0214, abs=0.001)
-    assert heads.outlier_fraction(z, found) == pytest.approx(0.05, abs=1e-3)
-    assert heads.bias(z, found) == pytest.approx(0.0063, abs=1e-3)
-    nothing = np.full(3, np.nan)
-    assert np.isnan(heads.sigma_nmad(nothing, nothing))
-    assert np.isnan(heads.r2(nothing, nothing))
