@@ -121,15 +121,36 @@ class GalaxyModel(nn.Module):
         ValueError
             If the model does not embed this modality.
         """
+        vectors = self.vectors(flux, modality)
+        return vectors.to("cpu", torch.promote_types(vectors.dtype, torch.float32))
+
+    def vectors(self, flux, modality):
+        """Embed a batch as `encode` does, where the model is and with gradients if there are any.
+
+        Parameters
+        ----------
+        flux : torch.Tensor
+            As `encode` takes it.
+        modality : {"spectrum", "image"}
+            What the batch holds.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B, embed_dim).
+
+        Raises
+        ------
+        ValueError
+            If the model does not embed this modality.
+        """
         if modality not in self.modalities:
             known = " and ".join(self.modalities)
             raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
         flux = flux.to(self.device, self.dtype)
         if modality == "image":
-            vectors = self._embed_image(encoder_input(flux, self.preprocessing["image"]))
-        else:
-            vectors = self._embed_spectrum(flux)
-        return vectors.to("cpu", torch.promote_types(vectors.dtype, torch.float32))
+            return self._embed_image(encoder_input(flux, self.preprocessing["image"]))
+        return self._embed_spectrum(flux)
 
     def out_of_range(self, flux, modality):
         """Which objects are brighter or fainter than all that the model was trained on.
