@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from astroclip_astro.embeddings import from_table
+from astroclip_astro.embedding_schema import PROVENANCE, from_table
 from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
 from astroclip_astro.quality import Quality
 
@@ -42,7 +42,8 @@ class Head(BaseEstimator):
     n_features_in_ : int
         Length of the vectors that it was fitted on.
     provenance_ : dict of str
-        Model, weights and preprocessing of those; empty if it was fitted on plain arrays.
+        Model, weights and preprocessing of those, and ``normalization`` if they were of unit
+        length; empty if it was fitted on plain arrays.
     """
 
     #: Registered name of the class.
@@ -63,13 +64,17 @@ class Head(BaseEstimator):
         ------
         sklearn.exceptions.NotFittedError
             If it has not been fitted.
+        FileNotFoundError
+            If there is no such folder.
         """
         check_is_fitted(self)
         path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{path.parent} is no folder to save a head in: make it first")
         about = {
             "format": _FORMAT,
             "kind": self.kind,
-            "parameters": json.dumps(self.get_params(deep=False)),
+            "parameters": json.dumps(self.get_params(deep=False), default=_listed),
             "fitted": json.dumps(self._about()),
         }
         tensors = {name: torch.as_tensor(array) for name, array in self._arrays().items()}
@@ -83,7 +88,10 @@ class Head(BaseEstimator):
 
     def _about(self):
         """Plain values that were learned, ready for JSON."""
-        return {"n_features_in_": self.n_features_in_, "provenance_": self.provenance_}
+        about = {"n_features_in_": self.n_features_in_, "provenance_": self.provenance_}
+        if hasattr(self, "feature_names_in_"):
+            about["feature_names_in_"] = list(self.feature_names_in_)
+        return about
 
     def _restore(self, arrays, about):
         """Become what was saved."""
@@ -99,7 +107,7 @@ class Head(BaseEstimator):
             self.provenance_ = {}
             return validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.n_features_in_ = rows.sizes["feature"]
-        self.provenance_ = rows.astroclip.provenance
+        self.provenance_ = _provenance(rows)
         if len(rows) < 2:
             raise InputError(f"{len(rows)} sample: expected at least 2 objects to learn from")
         return _complete(rows)
@@ -110,8 +118,7 @@ class Head(BaseEstimator):
         rows = _rows(X)
         if rows is None:
             return validate_data(self, X, dtype=np.float64, reset=False)
-        given = rows.astroclip.provenance
-        if self.provenance_ and given != self.provenance_:
+        if self.provenance_ and (given := _provenance(rows)) != self.provenance_:
             raise ProvenanceError(
                 f"this head was fitted on embeddings of {_named(self.provenance_)} and is asked "
                 f"about those of {_named(given)}. Embed with the former, or fit a head on the "
@@ -191,12 +198,14 @@ def load_head(path):
     broken = [name for name, array in arrays.items() if not torch.isfinite(array).all()]
     if broken:
         raise WeightsError(f"{path} is damaged: {', '.join(broken)} is not finite")
-    head = get_manager().load("task", header["kind"])
+    kind = header.get("kind", "")
+    head = get_manager().load("task", kind)
     try:
         head = head(**json.loads(header["parameters"]))
         head._restore(arrays, json.loads(header["fitted"]))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path} is no {header['kind']} head: {error}") from error
+        head._about()  # complains if something that was learned is missing
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} holds no {kind} head, or a damaged one: {error}") from error
     return head
 
 
@@ -210,7 +219,7 @@ def _rows(X):
     """Embeddings with dims ("object", "feature"), or None for a plain array."""
     if isinstance(X, Table):
         X = from_table(X)
-    return X.astroclip._rows() if isinstance(X, xr.DataArray) else None
+    return X.astroclip.rows() if isinstance(X, xr.DataArray) else None
 
 
 def _complete(rows):
@@ -225,12 +234,32 @@ def _complete(rows):
     return rows.values.astype(np.float64)
 
 
+def _provenance(rows):
+    """What made the vectors, and what was made of their lengths."""
+    found = rows.astroclip.provenance
+    missing = [name for name in PROVENANCE if name not in found]
+    if missing:
+        raise ProvenanceError(
+            f"embeddings without {', '.join(missing)}: an operation dropped their attributes. "
+            "Keep them (xarray.set_options(keep_attrs=True)), or copy them from the original"
+        )
+    if "normalization" in rows.attrs:
+        found["normalization"] = rows.attrs["normalization"]
+    return found
+
+
 def _named(provenance):
     """Text that tells models apart."""
     return (
-        f"{provenance.get('model')!r} (weights {provenance.get('weights_sha256', '')[:16]}, "
-        f"preprocessing {provenance.get('preprocessing')})"
+        f"{provenance['model']!r} (weights {provenance['weights_sha256'][:16]}, preprocessing "
+        f"{provenance['preprocessing']}, "
+        f"{provenance.get('normalization', 'vectors as they come')})"
     )
+
+
+def _listed(value):
+    """Numbers and arrays of NumPy, as JSON has them."""
+    return value.tolist()
 
 
 def _spread(values, valid):
@@ -240,5 +269,5 @@ def _spread(values, valid):
     whole = np.zeros((len(valid), *values.shape[1:]), values.dtype)
     whole[valid] = np.asarray(values)
     lost = ~valid.reshape(-1, *[1] * (values.ndim - 1))
-    whole = u.Quantity(whole, values.unit) if isinstance(values, u.Quantity) else whole
+    whole = whole * values.unit if isinstance(values, u.Quantity) else whole
     return Masked(whole, np.broadcast_to(lost, whole.shape))

@@ -9,8 +9,8 @@ from astroclip_astro.tasks.regression import RegressionHead
 
 __all__ = ["FlowHead"]
 
-_SAMPLES = 500  # that the quantiles are taken from
-_CHUNK = 1000  # objects at a time
+_POINTS = 256  # that the quantiles are taken from; a power of two, as suits Sobol' sequences
+_CELLS = 2**16  # most samples to make at once
 
 
 def _loss(module, x, y):
@@ -33,13 +33,16 @@ class FlowHead(RegressionHead):
         Training ends when a held-out tenth has not improved for `patience` passes, or after
         `max_epochs`.
     seed : int
-        Of the initial weights, the order, who is held out, and the samples behind the quantiles.
+        Of the initial weights, the order, who is held out, and the points behind the quantiles.
 
     Notes
     -----
     Neural spline flow (Durkan et al. 2019, https://arxiv.org/abs/1906.04032) of zuko (Rozet et
     al. 2022), as neural posterior estimation (Papamakarios & Murray 2016,
-    https://arxiv.org/abs/1605.06376).
+    https://arxiv.org/abs/1605.06376). Quantiles are those of 256 points that fill the normal
+    distribution evenly, a scrambled Sobol' sequence (Owen 1998, J. Complexity 14, 466). Of one
+    quantity, the ends of the 95 % interval are good to 0.02 standard deviations, of five to 0.1;
+    random points would leave 0.17 in both cases.
 
     Examples
     --------
@@ -81,23 +84,29 @@ class FlowHead(RegressionHead):
             max_epochs=self.max_epochs, patience=self.patience, seed=self.seed,
         )  # fmt: skip
 
-    def _sample(self, x, size, seed):
-        """Samples, shape (object, sample, quantity), the same for an object in any company."""
-        parts = []
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            for part in torch.tensor(x).float().split(_CHUNK):
-                torch.manual_seed(seed)
-                base = self.network_(part[:1]).base.sample((size,))
-                flow = self.network_(part)
-                noise = base.reshape(size, 1, -1).expand(size, len(part), -1)
-                parts.append(flow.transform.inv(noise).transpose(0, 1))
-        return torch.cat(parts).double().numpy()
+    def _transformed(self, x, normal):
+        """Posterior samples (n, size, quantity) from standard normal ones (size, n or 1, same)."""
+        size, _, quantities = normal.shape
+        normal = normal.float().expand(size, len(x), quantities)
+        step = max(1, _CELLS // size)
+        with torch.no_grad():
+            parts = [
+                self.network_(vectors).transform.inv(noise)
+                for vectors, noise in zip(
+                    torch.tensor(x).float().split(step), normal.split(step, dim=1), strict=True
+                )
+            ]
+        return torch.cat(parts, dim=1).transpose(0, 1).double().numpy()
 
     def _believe(self, x):
-        return Predictive.from_samples(self._sample(x, _SAMPLES, self.seed))
+        sobol = torch.quasirandom.SobolEngine(len(self.names_), scramble=True, seed=self.seed)
+        levels = sobol.draw(_POINTS, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+        # The same points for all objects, so that none depends on the company it is in.
+        return Predictive.from_samples(self._transformed(x, torch.special.ndtri(levels)[:, None]))
 
     def _draw(self, x, size, rng):
-        return self._sample(x, size, int(rng.integers(2**31)))
+        normal = rng.standard_normal((size, len(x), len(self.names_)))
+        return self._transformed(x, torch.from_numpy(normal))
 
     def _arrays(self):
         return super()._arrays() | state_arrays(self.network_)

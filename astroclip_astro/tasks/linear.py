@@ -54,5 +54,6 @@ class LinearHead(RegressionHead):
         return Predictive.from_mixture(np.ones((len(x), 1)), self._middle(x)[:, None], sigma)
 
     def _draw(self, x, size, rng):
-        noise = rng.multivariate_normal(np.zeros(len(self.covariance_)), self.covariance_, size)
+        none = np.zeros(len(self.covariance_))
+        noise = rng.multivariate_normal(none, self.covariance_, (len(x), size))
         return self._middle(x)[:, None] + noise

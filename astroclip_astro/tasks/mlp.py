@@ -1,11 +1,10 @@
 """The few-shot head: a perceptron that gives a mixture of normal distributions."""
 
-import numpy as np
 import torch
 from torch import nn
 
 from astroclip_astro.tasks.network import fit_network, load_tensors, state_arrays
-from astroclip_astro.tasks.predictive import Predictive
+from astroclip_astro.tasks.predictive import Predictive, draw_mixture
 from astroclip_astro.tasks.regression import RegressionHead
 
 __all__ = ["MLPHead"]
@@ -99,11 +98,7 @@ class MLPHead(RegressionHead):
         return Predictive.from_mixture(*self._mixture(x))
 
     def _draw(self, x, size, rng):
-        weights, means, sigmas = self._mixture(x)
-        level = rng.random((len(x), size, 1))
-        chosen = (weights.cumsum(1)[:, None] < level).sum(2).clip(max=self.components - 1)
-        mean, sigma = (np.take_along_axis(a, chosen[..., None], axis=1) for a in (means, sigmas))
-        return mean + sigma * rng.standard_normal(mean.shape)
+        return draw_mixture(*self._mixture(x), size, rng)
 
     def _arrays(self):
         return super()._arrays() | state_arrays(self.network_)

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from astroclip_astro.errors import InputError
-from astroclip_astro.tasks.predictive import Predictive
+from astroclip_astro.tasks.predictive import Predictive, draw_mixture
 from astroclip_astro.tasks.regression import RegressionHead
 
 __all__ = ["NeighborsHead"]
@@ -74,20 +74,19 @@ class NeighborsHead(RegressionHead):
         weights, index = self._neighbors(x)
         values = self.values_[index].astype(float)
         middle = np.einsum("nk,nkt->nt", weights, values)[:, None]
-        spread = np.sqrt(np.einsum("nk,nkt->nt", weights, (values - middle) ** 2))
+        # Without bias (https://www.gnu.org/software/gsl/doc/html/statistics.html#weighted-samples):
+        # a neighbour that outweighs all others does not make the rest agree with it.
+        squares = (weights**2).sum(1, keepdims=True)
+        free = np.maximum(1 - squares, np.finfo(float).eps)
+        spread = np.sqrt(np.einsum("nk,nkt->nt", weights, (values - middle) ** 2) / free)
         q25, q75 = np.quantile(values, [0.25, 0.75], axis=1)
         narrow = (q75 - q25) / 1.34
         spread = np.where(narrow > 0, np.minimum(spread, narrow), spread)
-        effective = 1 / (weights**2).sum(1, keepdims=True)
-        kernel = np.maximum(0.9 * spread * effective**-0.2, _NARROWEST)
+        kernel = np.maximum(0.9 * spread * squares**0.2, _NARROWEST)
         return weights, values, kernel[:, None]
 
     def _believe(self, x):
         return Predictive.from_mixture(*self._mixture(x))
 
     def _draw(self, x, size, rng):
-        weights, values, kernel = self._mixture(x)
-        level = rng.random((len(x), size, 1))
-        chosen = (weights.cumsum(1)[:, None] < level).sum(2).clip(max=self.k - 1)
-        picked = np.take_along_axis(values, chosen[..., None], axis=1)
-        return picked + kernel * rng.standard_normal(picked.shape)
+        return draw_mixture(*self._mixture(x), size, rng)

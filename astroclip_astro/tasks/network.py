@@ -9,7 +9,10 @@ from astroclip_astro.errors import InputError
 __all__ = ["fit_network", "load_tensors", "state_arrays"]
 
 _FEWEST = 20  # a tenth of fewer objects says nothing about when to stop
-_BATCH, _RATE, _DECAY = 256, 1e-3, 1e-4
+_RATE, _DECAY = 1e-3, 1e-4
+# Rows a step; of few, so many that a pass has ten steps, or patience would end before anything is
+# learned.
+_LEAST, _MOST, _STEPS = 8, 256, 10
 _PREFIX = "network."
 
 
@@ -46,11 +49,12 @@ def fit_network(module, loss, tensors, *, max_epochs, patience, seed):
         torch.manual_seed(seed)
         order = torch.randperm(n)
         held, learned = order[: max(n // 10, 2)], order[max(n // 10, 2) :]
+        batch = min(max(len(learned) // _STEPS, _LEAST), _MOST)
         optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_DECAY)
         best, best_state, since = float("inf"), copy.deepcopy(module.state_dict()), 0
         for _ in range(max_epochs):
             module.train()
-            for rows in learned[torch.randperm(len(learned))].split(_BATCH):
+            for rows in learned[torch.randperm(len(learned))].split(batch):
                 optimizer.zero_grad()
                 loss(module, *(tensor[rows] for tensor in tensors)).backward()
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)

@@ -2,12 +2,15 @@
 
 import numpy as np
 from astropy import units as u
+from astropy.table import Table
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.tasks.base import Head, names_of
+from astroclip_astro.tasks.calibration import CalibrationReport
 from astroclip_astro.tasks.predictive import LEVELS, Predictive
 from astroclip_astro.tasks.targets import read_targets
 
@@ -20,22 +23,24 @@ _MEDIAN = int(np.argmin(np.abs(LEVELS - 0.5)))
 # How strange an object is: its mean distance to the nearest of so many objects that were learned
 # from, relative to what the given share of these have among each other.
 _REFERENCE, _NEAREST, _FAMILIAR = 1000, 5, 0.99
-_FEWEST_TO_CALIBRATE = 20
+_FEWEST_TO_CALIBRATE = 40
 
 
 class RegressionHead(RegressorMixin, Head):
     """What all heads for numbers have in common.
 
-    A subclass implements ``_learn(x, y)``, ``_believe(x)`` and ``_draw(x, size, rng)`` on
-    standardised numbers. An object that is farther from those learned from than these are from
-    each other gets wider intervals, in proportion: nothing was learned of its surroundings.
+    A subclass implements ``_learn(x, y)``, ``_believe(x)`` (`Predictive`) and ``_draw(x, size,
+    rng)`` (samples, shape (object, size, quantity)) on standardised numbers. An object that is
+    farther from those learned from than these are from each other gets wider intervals, in
+    proportion: nothing was learned of its surroundings.
 
     Attributes
     ----------
     names_, units_ : list of str
         Of the quantities.
     calibration_ : numpy.ndarray
-        Sorted PIT of the objects that `calibrate` was given, shape (quantity, m); absent before.
+        `Predictive.zscore` of the truth of the objects that `calibrate` was given, sorted, shape
+        (quantity, m); absent before.
     """
 
     _learned = ("x_mean_", "x_scale_", "y_mean_", "y_scale_", "reference_", "familiar_")
@@ -63,7 +68,7 @@ class RegressionHead(RegressorMixin, Head):
         """
         x = self._start(X)
         values, self.names_, self.units_ = self._read(y, X, len(x))
-        self.single_ = np.ndim(y) == 1 and self.names_ == ["value"]
+        self.single_ = not isinstance(y, Table) and np.asarray(y).ndim == 1
         self.x_mean_, self.x_scale_ = _standard(x)
         self.y_mean_, self.y_scale_ = _standard(values)
         x = self._standardised(x)
@@ -93,8 +98,7 @@ class RegressionHead(RegressorMixin, Head):
         ProvenanceError
             If they are of another model than those learned from.
         """
-        x = self._standardised(self._vectors(X))
-        return self._adjusted(x, self._believe(x))
+        return self._believed(self._standardised(self._vectors(X)))[1]
 
     def predict(self, X, samples=0, seed=0):
         """Predict.
@@ -121,21 +125,30 @@ class RegressionHead(RegressorMixin, Head):
         ------
         ProvenanceError
             If they are of another model than those learned from.
+        InputError
+            If samples of plain vectors are asked for.
         """
         x = self._standardised(self._vectors(X))
-        believed = self._believe(x)
-        found = self._adjusted(x, believed)
+        believed, found = self._believed(x)
         if names_of(X) is None:
+            if samples:
+                raise InputError(
+                    "samples go into a table, and plain vectors are answered with an array: give "
+                    "embeddings, or use distribution()"
+                )
             middle = found.values[..., _MEDIAN]
             return middle[:, 0] if self.single_ else middle
+        percentiles = found.quantile(list(PERCENTILES.values()))
+        drawn = np.empty((len(x), samples, len(self.names_)))
+        if drawn.size:
+            drawn = self._draw(x, samples, np.random.default_rng(seed))
+            drawn = believed.transported(drawn, found)
         units = [u.Unit(unit) for unit in self.units_]
         columns = {}
         for j, (name, unit) in enumerate(zip(self.names_, units, strict=True)):
-            for label, level in PERCENTILES.items():
-                columns[f"{name}_{label}"] = found.quantile([level])[:, j, 0] * unit
+            for i, label in enumerate(PERCENTILES):
+                columns[f"{name}_{label}"] = percentiles[:, j, i] * unit
         if samples:
-            drawn = self._draw(x, samples, np.random.default_rng(seed))
-            drawn = believed.transported(drawn, found)
             for j, (name, unit) in enumerate(zip(self.names_, units, strict=True)):
                 columns[f"{name}_samples"] = drawn[..., j] * unit
         return self._answer(X, columns)
@@ -152,43 +165,53 @@ class RegressionHead(RegressorMixin, Head):
 
         Returns
         -------
-        RegressionHead
-            Itself, with `calibration_`.
+        CalibrationReport
+            What to expect, for printing and plotting: each half of these objects calibrated with
+            the other half.
 
         Raises
         ------
         InputError
-            If there are fewer than 20 objects, or one has no vector or no value.
+            If there are fewer than 40 objects, or one has no vector or no value.
         """
         x = self._standardised(self._vectors(X, complete=True))
-        values = self._truth(X, y)
+        values = self._truth(X, y, len(x))
         if len(x) < _FEWEST_TO_CALIBRATE:
             raise InputError(
                 f"{len(x)} objects to calibrate with: expected at least {_FEWEST_TO_CALIBRATE}"
             )
-        if hasattr(self, "calibration_"):
-            del self.calibration_
-        self.calibration_ = np.sort(self._adjusted(x, self._believe(x)).cdf(values), axis=0).T
-        return self
+        plain = self._widened(x, self._believe(x))
+        zscores = plain.zscore(values)
+        half = np.arange(len(x)) % 2 == 0
+        crossed = np.empty(plain.values.shape)
+        for one, other in ((half, ~half), (~half, half)):
+            learned = np.sort(zscores[other], axis=0).T
+            crossed[one] = Predictive(plain.values[one]).recalibrated(learned).values
+        self.calibration_ = np.sort(zscores, axis=0).T
+        return CalibrationReport.of(Predictive(crossed), values, self.names_, self.units_)
 
-    def pit(self, X, y):
-        """Where the truth lies in the predictive distributions.
+    def report(self, X, y):
+        """Compare predictions with the truth: coverage, PIT, CRPS and more.
 
         Parameters
         ----------
         X : xarray.DataArray, astropy.table.Table or numpy.ndarray
-            Embeddings.
+            Embeddings of objects that had no part in the fit nor in the calibration.
         y : astropy.table.Table, astropy.units.Quantity or array_like
             The truth, as in `fit`.
 
         Returns
         -------
-        numpy.ndarray
-            Probability integral transform, shape (n, quantity): evenly spread between 0 and 1 if
-            the distributions are right (Dawid 1984, JRSS A 147, 278).
+        CalibrationReport
+            For printing and plotting.
+
+        Raises
+        ------
+        InputError
+            If an object has no vector or no value.
         """
-        self._vectors(X, complete=True)
-        return self.distribution(X).cdf(self._truth(X, y))
+        truth = self._truth(X, y, len(self._vectors(X, complete=True)))
+        return CalibrationReport.of(self.distribution(X), truth, self.names_, self.units_)
 
     def score(self, X, y, sample_weight=None):
         """Coefficient of determination of the medians.
@@ -207,18 +230,32 @@ class RegressionHead(RegressorMixin, Head):
         float
             Mean R² of the quantities.
         """
-        self._vectors(X, complete=True)
+        truth = self._truth(X, y, len(self._vectors(X, complete=True)))
         middle = self.distribution(X).values[..., _MEDIAN]
-        return float(r2_score(self._truth(X, y), middle, sample_weight=sample_weight))
+        return float(r2_score(truth, middle, sample_weight=sample_weight))
 
-    def _adjusted(self, x, believed):
-        """Widen what is strange, undo the standardisation, calibrate."""
-        strange = self._distance(x) / max(float(self.familiar_), np.finfo(np.float32).tiny)
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _widened(self, x, believed):
+        """Widen what is strange, and undo the standardisation."""
+        # Where all that was learned from is in one place, no distance can be called large.
+        strange = self._distance(x) / (float(self.familiar_) or np.inf)
         middle = believed.values[..., [_MEDIAN]]
         values = middle + np.maximum(strange, 1)[:, None, None] * (believed.values - middle)
-        found = Predictive(values * self.y_scale_[:, None] + self.y_mean_[:, None])
+        return Predictive(values * self.y_scale_[:, None] + self.y_mean_[:, None])
+
+    def _believed(self, x):
+        """What is believed of standardised numbers; and the same widened and calibrated."""
+        if not len(x):
+            nothing = Predictive(np.empty((0, len(self.names_), len(LEVELS))))
+            return nothing, nothing
+        believed = self._believe(x)
+        found = self._widened(x, believed)
         calibration = getattr(self, "calibration_", None)
-        return found if calibration is None else found.recalibrated(calibration)
+        return believed, found if calibration is None else found.recalibrated(calibration)
 
     def _distance(self, x, itself=0):
         """Mean distance to the nearest reference objects, of which `itself` is the first or not."""
@@ -239,19 +276,19 @@ class RegressionHead(RegressorMixin, Head):
             )
         return found
 
-    def _truth(self, X, y):
-        """Values (n, quantity) in the units of the head."""
-        values, names, units = self._read(y, X, len(X))
-        if names != self.names_:
+    def _truth(self, X, y, n):
+        """Values (n, quantity) in the units of the head; only tables are held to their names."""
+        values, names, units = self._read(y, X, n)
+        if len(names) != len(self.names_) or (isinstance(y, Table) and names != self.names_):
             raise InputError(f"y has the quantities {names}, the head {self.names_}")
         try:
-            factors = [
-                u.Unit(given).to(u.Unit(wanted))
-                for given, wanted in zip(units, self.units_, strict=True)
+            converted = [
+                (column * u.Unit(given)).to_value(u.Unit(wanted))
+                for column, given, wanted in zip(values.T, units, self.units_, strict=True)
             ]
         except u.UnitConversionError as error:
             raise InputError(f"y is in {units}, expected {self.units_}") from error
-        return values * factors
+        return np.stack(converted, axis=1)
 
     def _arrays(self):
         calibration = getattr(self, "calibration_", None)
@@ -268,6 +305,6 @@ class RegressionHead(RegressorMixin, Head):
 
 
 def _standard(values):
-    """Mean and standard deviation of columns, 1 where that is 0."""
-    scale = values.std(0)
-    return values.mean(0), np.where(scale > 0, scale, 1.0)
+    """Mean and standard deviation of columns, 1 where these are constant but for rounding."""
+    scaler = StandardScaler().fit(values)
+    return scaler.mean_, scaler.scale_

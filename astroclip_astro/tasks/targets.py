@@ -2,7 +2,8 @@
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import Column, Table
+from astropy.utils.masked import Masked
 
 from astroclip_astro.errors import InputError
 
@@ -25,8 +26,8 @@ def read_targets(y, object_id=None):
     values : numpy.ndarray
         Shape (n, quantity), float64, finite.
     names : list of str
-        Of the columns; ``"value"`` for a single quantity without a name, ``"value_0"`` and so on
-        for several.
+        Of the columns, also of a single one; ``"value"`` for a quantity without a name,
+        ``"value_0"`` and so on for several.
     units : list of str
         As astropy writes them; empty where there is none.
 
@@ -44,20 +45,21 @@ def read_targets(y, object_id=None):
            [3.]]), ['value'], ['Gyr'])
     """
     if isinstance(y, Table):
-        names, columns = list(y.colnames), [y[name] for name in y.colnames]
-        units = [_unit(column) for column in columns]
-        columns = [_plain(column) for column in columns]
+        names = list(y.colnames)
+        units = [_unit(y[name]) for name in names]
+        columns = [_plain(y[name], name) for name in names]
         odd = [name for name, c in zip(names, columns, strict=True) if c.ndim != 1]
         if odd or not names:
             raise InputError(f"y: columns {odd or 'none'}: expected one number per object in each")
         values = np.stack(columns, axis=1)
     else:
-        values = _plain(y)
-        if values.ndim not in (1, 2):
+        values = _plain(y, "y")
+        if values.ndim not in (1, 2) or values.shape[1:] == (0,):
             raise InputError(f"y of shape {values.shape}: expected (n,) or (n, quantity)")
         single = values.ndim == 1
         values = values[:, None] if single else values
-        names = ["value"] if single else [f"value_{i}" for i in range(values.shape[1])]
+        name = getattr(getattr(y, "info", None), "name", None) or "value"
+        names = [name] if single else [f"{name}_{i}" for i in range(values.shape[1])]
         units = [_unit(y)] * len(names)
     lost = ~np.isfinite(values)
     if lost.any():
@@ -72,21 +74,20 @@ def read_targets(y, object_id=None):
 
 
 def _unit(values):
-    return str(u.Unit(getattr(values, "unit", None) or ""))
+    return str(u.Unit((isinstance(values, u.Quantity | Column) and values.unit) or ""))
 
 
-def _plain(values):
+def _plain(values, name):
     """Plain float64, NaN where masked."""
-    mask = getattr(values, "mask", None)
-    values = getattr(values, "unmasked", values)
-    values = np.ma.getdata(values)
-    values = np.asarray(getattr(values, "value", values))
-    if values.dtype.kind not in "fiub":
-        try:
-            values = values.astype(float)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"y holds {values.dtype}: expected numbers") from error
-    values = np.array(values, float)
-    if mask is not None and np.any(mask):
+    mask = values.mask if isinstance(values, Masked) else np.ma.getmask(values)
+    values = values.unmasked if isinstance(values, Masked) else np.ma.getdata(values)
+    values = np.asarray(values.value if isinstance(values, u.Quantity) else values)
+    if values.dtype.kind not in "fiubO":
+        raise InputError(f"{name} holds {values.dtype}: expected numbers")
+    try:
+        values = np.array(values, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} holds {values.dtype}: expected numbers") from error
+    if np.any(mask):
         values[np.broadcast_to(mask, values.shape)] = np.nan
     return values

@@ -1,0 +1,132 @@
+"""Whether stated uncertainties hold: coverage, PIT and CRPS, as a table and as a figure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import QTable
+from scipy.stats import binom, kstest
+
+from astroclip_astro.tasks import metrics
+
+__all__ = ["CalibrationReport"]
+
+_INTERVALS = {"68 %": 0.68, "95 %": 0.95}
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationReport:
+    """What became of predictions when the truth was looked at.
+
+    Parameters
+    ----------
+    names, units : list of str
+        Of the quantities.
+    truth, median, pit, crps : numpy.ndarray
+        Of each object, shape (n, quantity).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroclip_astro.tasks import LinearHead
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(600, 3))
+    >>> y = x[:, 0] + 0.1 * rng.normal(size=600)
+    >>> head = LinearHead().fit(x[:200], y[:200])
+    >>> _ = head.calibrate(x[200:400], y[200:400])
+    >>> report = head.report(x[400:], y[400:])
+    >>> bool(abs(report.table["68 %"][0] - 0.68) < 0.1)
+    True
+    """
+
+    names: list
+    units: list
+    truth: np.ndarray
+    median: np.ndarray
+    pit: np.ndarray
+    crps: np.ndarray
+
+    @classmethod
+    def of(cls, distribution, truth, names, units):
+        """Compare distributions with the truth.
+
+        Parameters
+        ----------
+        distribution : Predictive
+            Of n objects.
+        truth : numpy.ndarray
+            Shape (n, quantity).
+        names, units : list of str
+            Of the quantities.
+
+        Returns
+        -------
+        CalibrationReport
+        """
+        median = distribution.quantile([0.5])[..., 0]
+        pit, crps = distribution.cdf(truth), distribution.crps(truth)
+        return cls(list(names), list(units), truth, median, pit, crps)
+
+    @property
+    def table(self):
+        """A row per quantity (astropy.table.QTable).
+
+        ``n``; ``68 %`` and ``95 %``, the shares of truths inside those central intervals; ``ks_p``,
+        how probable a PIT as uneven as this is if all is right (Kolmogorov-Smirnov); ``crps``, its
+        mean, in the ``unit``; ``r2`` of the medians; and where the quantity is called redshift,
+        ``sigma_nmad``, ``bias`` and ``outliers`` of `astroclip_astro.tasks.metrics`, else NaN.
+        """
+        rows = []
+        for j, name in enumerate(self.names):
+            pit, truth, median = self.pit[:, j], self.truth[:, j], self.median[:, j]
+            row = {"quantity": name, "unit": self.units[j], "n": len(pit)}
+            for label, level in _INTERVALS.items():
+                row[label] = np.mean(np.abs(pit - 0.5) <= level / 2)
+            row["ks_p"] = kstest(pit, "uniform").pvalue
+            row["crps"] = self.crps[:, j].mean()
+            spread = np.sum((truth - truth.mean()) ** 2)
+            row["r2"] = 1 - np.sum((truth - median) ** 2) / spread if spread else np.nan
+            is_redshift = name == "redshift"
+            row["sigma_nmad"] = metrics.sigma_nmad(truth, median) if is_redshift else np.nan
+            row["bias"] = metrics.bias(truth, median) if is_redshift else np.nan
+            row["outliers"] = metrics.outlier_fraction(truth, median) if is_redshift else np.nan
+            rows.append(row)
+        table = QTable(rows=rows)
+        for name in ("68 %", "95 %", "ks_p", "r2", "outliers"):
+            table[name].info.format = ".3f"
+        for name in ("crps", "sigma_nmad", "bias"):
+            table[name].info.format = ".4g"
+        return table
+
+    def __str__(self):
+        return "\n".join(self.table.pformat(max_width=-1))
+
+    __repr__ = __str__
+
+    def plot(self):
+        """Draw PIT histograms, with the 95 % range of an even one, and coverage by level.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A row per quantity.
+        """
+        from matplotlib.figure import Figure
+
+        n, quantities = self.pit.shape
+        bins = int(np.clip(n // 50, 5, 20))
+        figure = Figure(figsize=(7, 2.6 * quantities), layout="constrained")
+        grid = figure.subplots(quantities, 2, squeeze=False)
+        low, high = binom.ppf([0.025, 0.975], n, 1 / bins)
+        levels = np.linspace(0, 1, 101)
+        for j, (left, right) in enumerate(grid):
+            left.hist(self.pit[:, j], bins, range=(0, 1), color="C0", alpha=0.6)
+            left.axhspan(low, high, color="0.5", alpha=0.3, linewidth=0)
+            left.set(xlim=(0, 1), xlabel="PIT", ylabel="objects", title=self.names[j])
+            covered = [np.mean(np.abs(self.pit[:, j] - 0.5) <= level / 2) for level in levels]
+            right.plot(levels, covered, color="C0")
+            right.plot([0, 1], [0, 1], color="0.5", linestyle=":")
+            right.set(
+                xlim=(0, 1), ylim=(0, 1), xlabel="stated probability", ylabel="share inside",
+                title="central intervals",
+            )  # fmt: skip
+        return figure
