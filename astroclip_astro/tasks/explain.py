@@ -1,0 +1,500 @@
+"""What a model looks at in an object, and what its answer hangs on.
+
+Attention is what the model reports of itself: how much each part of the input counts where the
+parts are pooled into one vector. It need not be what the answer depends on (Jain & Wallace 2019,
+https://arxiv.org/abs/1902.10186), also because every token has already heard from all the others.
+Occlusion is the check beside it: take a part away and see what changes (Zeiler & Fergus 2014,
+https://arxiv.org/abs/1311.2901).
+"""
+
+from itertools import islice
+
+import numpy as np
+import torch
+import xarray as xr
+from sklearn.isotonic import isotonic_regression
+
+from astroclip_astro.adapters.image import encoder_input
+from astroclip_astro.adapters.records import FailedRecord, ImageRecord
+from astroclip_astro.api import BATCHES, as_model
+from astroclip_astro.embeddings import make_embeddings
+from astroclip_astro.errors import InputError
+from astroclip_astro.inputs import records
+from astroclip_astro.models import SpecFormer, VisionTransformer
+from astroclip_astro.models.astroclip import Encoder
+from astroclip_astro.quality import Quality
+from astroclip_astro.tasks.regression import PERCENTILES, RegressionHead
+
+__all__ = ["LINES", "attention", "occlusion", "plot_explanation"]
+
+#: Lines of galaxies, rest wavelengths in vacuum (Å): table of spectral lines of the SDSS, data
+#: release 6 (http://classic.sdss.org/dr6/algorithms/linestable.html); [O II] is the middle of its
+#: two lines, Mg b and Na D are blends.
+LINES = (
+    ("[O II]", 3728.48),
+    ("Ca K", 3934.78),
+    ("Ca H", 3969.59),
+    ("Hδ", 4102.89),
+    ("G band", 4305.61),
+    ("Hγ", 4341.68),
+    ("Hβ", 4862.68),
+    ("[O III]", 4960.30),
+    ("[O III]", 5008.24),
+    ("Mg b", 5176.7),
+    ("Na D", 5895.6),
+    ("[N II]", 6549.86),
+    ("Hα", 6564.61),
+    ("[N II]", 6585.27),
+    ("[S II]", 6718.29),
+    ("[S II]", 6732.67),
+)
+
+
+def attention(obj, *, model=None, survey=None):
+    """How much the embedding of an object attends to each part of it.
+
+    Parameters
+    ----------
+    obj : object
+        One spectrum or one cutout, as `astroclip_astro.embed` takes it.
+    model : str, path-like or GalaxyModel, optional
+        An AstroCLIP, whose pooling is by attention; by default the bundled one.
+    survey : str, optional
+        How the object is to be read, as for `astroclip_astro.embed`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Weights, float32, of each attention head of the pooling. For a spectrum, dims ("head",
+        "wavelength"): centres of the sections that the tokens are made of, Å, vacuum, observed
+        frame, with their ``width`` (Å), by which neighbours may overlap. The model has one more
+        token, for the mean and the standard deviation of the whole spectrum: its weight is the
+        coordinate ``statistics`` of each head, and with it the weights of a head add up to one. For
+        an image, dims ("head", "y", "x"): centres of the patches in pixels, from 0, of what the
+        encoder sees, with their offsets from the target ``north`` and ``east`` (arcsec); the
+        weights of a head add up to one. Attributes say of which object and model they are.
+
+    Raises
+    ------
+    InputError
+        If there is not exactly one object, it cannot be embedded, or the model does not pool by
+        attention.
+    TypeError
+        If it is of a type that cannot be embedded.
+
+    See Also
+    --------
+    occlusion : What the embedding depends on.
+
+    Examples
+    --------
+    >>> from astroclip_astro.simulate import MockSurvey
+    >>> from astroclip_astro.tasks import attention
+    >>> weights = attention(MockSurvey.bundled().spectrum(0))
+    >>> dict(weights.sizes), weights.wavelength.attrs["units"]
+    ({'head': 4, 'wavelength': 129}, 'Angstrom')
+    >>> (weights.sum("wavelength") + weights.statistics).values.round(4)
+    array([1., 1., 1., 1.], dtype=float32)
+    """
+    model, modality, batch = _one(obj, model, survey)
+    encoder = getattr(model, f"{modality}_encoder", None)
+    if not isinstance(encoder, Encoder):
+        raise InputError(
+            f"model {model.name!r} ({type(model).__name__}) does not pool by attention: take an "
+            "AstroCLIP, such as 'astroclip-mini', or occlusion()",
+            object_id=batch.object_id[0],
+        )
+    x = batch.flux.to(model.device, model.dtype)
+    if modality == "image":
+        x = encoder_input(x, model.preprocessing["image"])
+    with torch.inference_mode():
+        weights = encoder(x, return_attention=True)[1][0].float().cpu().numpy()
+    coords = {"head": np.arange(len(weights))}
+    if modality == "spectrum":
+        about = {"long_name": "weight of the token of mean and standard deviation"}
+        coords["statistics"] = ("head", weights[:, 0], about)
+        weights = weights[:, 1:]
+    where = _parts(model, modality, batch)
+    dims = ("head", "wavelength") if modality == "spectrum" else ("head", "y", "x")
+    return xr.DataArray(
+        weights.reshape(-1, *(len(where[name][1]) for name in dims[1:])),
+        dims=dims,
+        coords=coords | where,
+        attrs=_about(model, modality, batch) | {"long_name": "attention"},
+        name="attention",
+    )
+
+
+def occlusion(obj, *, model=None, survey=None, head=None):
+    """How much changes when a part of an object is taken away, part by part.
+
+    Parameters
+    ----------
+    obj : object
+        One spectrum or one cutout, as `astroclip_astro.embed` takes it.
+    model : str, path-like or GalaxyModel, optional
+        As for `astroclip_astro.embed`; by default the bundled one.
+    survey : str, optional
+        How the object is to be read, as for `astroclip_astro.embed`.
+    head : RegressionHead, optional
+        Fitted on embeddings of the model: it is asked about its first quantity.
+
+    Returns
+    -------
+    xarray.DataArray
+        Float64, with the dims and coordinates of `attention`, but for the heads of the pooling.
+        Without `head`, cosine distances between the embedding of the object as it is and of the
+        object without that part. With `head`, by how much the median of its first quantity rises,
+        in the unit of the quantity (attribute ``units``); the attributes ``median`` and
+        ``half_width`` are those of the object as it is, the latter half of what lies between its
+        percentiles 16 and 84.
+
+    Raises
+    ------
+    InputError
+        If there is not exactly one object, it cannot be embedded, the model is not made of a
+        SpecFormer or a VisionTransformer, or the head is no regression head.
+    ProvenanceError
+        If the head was fitted on embeddings of another model.
+    TypeError
+        If the object is of a type that cannot be embedded.
+
+    Notes
+    -----
+    A section of a spectrum is replaced by the straight line through the medians of its first and
+    its last eighth, a patch of an image by zero, the level of the sky. The number in its own unit
+    is what says whether a line matters to a redshift; divided by ``half_width`` it tells whether
+    the head would have noticed. Taking away a bright part also changes the mean and the standard
+    deviation by which a SpecFormer scales the whole spectrum. The model runs once for each part.
+
+    Examples
+    --------
+    >>> from astroclip_astro.simulate import MockSurvey
+    >>> from astroclip_astro.tasks import occlusion
+    >>> change = occlusion(MockSurvey.bundled().cutout(0))
+    >>> dict(change.sizes), float(change.north[0]), float(change.east[0])
+    ({'y': 8, 'x': 8}, -11.004, 11.004)
+    >>> at = change.argmax(...)
+    >>> bool(abs(change.north[at["y"]]) < 2), bool(abs(change.east[at["x"]]) < 2)
+    (True, True)
+    """
+    model, modality, batch = _one(obj, model, survey)
+    if not (head is None or isinstance(head, RegressionHead)):
+        raise InputError(
+            f"head is a {type(head).__name__}, expected a RegressionHead, or None for the change "
+            "of the embedding"
+        )
+    where = _parts(model, modality, batch)
+    whole = batch.flux[0].cpu().numpy()
+    if modality == "spectrum":
+        dims = ("wavelength",)
+        copies = _without_sections(whole, *_sections(model, batch))
+    else:
+        dims = ("y", "x")
+        copies = _without_patches(whole, *_patches(model))
+    flux = torch.from_numpy(np.concatenate([whole[None], copies]))
+    step = 32 if model.device.type == "cpu" else 128
+    vectors = torch.cat([model.encode(part, modality) for part in flux.split(step)]).numpy()
+    about = _about(model, modality, batch)
+    if head is None:
+        # Half the squared distance of unit vectors is one minus their cosine, without its rounding.
+        unit = vectors.astype(np.float64)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        change = ((unit[1:] - unit[0]) ** 2).sum(1) / 2
+        about |= {"long_name": "cosine distance"}
+    else:
+        rows = _embeddings(vectors, modality, batch, about)
+        low, middle, high = head.distribution(rows).quantile(list(PERCENTILES.values()))[:, 0].T
+        change = middle[1:] - middle[0]
+        about |= {
+            "long_name": f"change of {head.names_[0]}",
+            "units": head.units_[0],
+            "median": float(middle[0]),
+            "half_width": float(high[0] - low[0]) / 2,
+        }
+    return xr.DataArray(
+        change.reshape([len(where[name][1]) for name in dims]),
+        dims=dims,
+        coords=where,
+        attrs=about,
+        name="occlusion",
+    )
+
+
+def plot_explanation(obj, attention, occlusion, *, model=None, survey=None, redshift=None):
+    """Draw an object with what the model attends to in it and what its answer hangs on.
+
+    Parameters
+    ----------
+    obj : object
+        The spectrum or the cutout that the two others are of.
+    attention, occlusion : xarray.DataArray
+        What the functions of these names return of it.
+    model : str, path-like or GalaxyModel, optional
+        The model that they were made with.
+    survey : str, optional
+        How the object is to be read, as for `astroclip_astro.embed`.
+    redshift : float, optional
+        Where to mark the `LINES` of a spectrum; by default as the object states it, and if it does
+        not, none is marked.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Of a spectrum: flux on the model's grid, mean attention of the heads, and occlusion. Of an
+        image: the picture that the encoder sees, and maps of the two.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed, saying how to install it.
+    InputError
+        If there is not exactly one object, or the arrays are not of it and of the model.
+
+    Examples
+    --------
+    >>> from astroclip_astro.simulate import MockSurvey
+    >>> from astroclip_astro.tasks import attention, occlusion, plot_explanation
+    >>> image = MockSurvey.bundled().cutout(0)
+    >>> figure = plot_explanation(image, attention(image), occlusion(image))
+    >>> [axes.get_title() for axes in figure.axes[:3]]
+    ['What the encoder sees', 'Attention (mean of 4 heads)', 'Occlusion']
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "plot_explanation draws with matplotlib: pip install 'astroclip_astro[plot]'"
+        ) from error
+    model, modality, batch = _one(obj, model, survey)
+    about = _about(model, modality, batch)
+    for name, array in (("attention", attention), ("occlusion", occlusion)):
+        given = {key: getattr(array, "attrs", {}).get(key) for key in about}
+        if getattr(array, "name", None) != name or given != about:
+            raise InputError(
+                f"what was given as {name} is of {given}, expected what {name}() returns of "
+                f"{about}: pass the same object and model to all three functions",
+                object_id=batch.object_id[0],
+            )
+    if redshift is None:
+        redshift = batch.redshift[0]
+    size, draw = ((10, 7), _draw_spectrum) if modality == "spectrum" else ((12, 4.2), _draw_image)
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure, model, batch, attention, occlusion, redshift)
+    known = f"z = {redshift:.4f}" if np.isfinite(redshift) else ""
+    figure.suptitle("   ".join(filter(None, (batch.object_id[0], known))))
+    return figure
+
+
+def _one(obj, model, survey):
+    """The model, the modality of the one object there is, and it as a batch for the model."""
+    model = as_model(model, "auto")
+    found = list(islice(records(obj, preprocessing=model.preprocessing, survey=survey), 2))
+    if len(found) != 1:
+        raise InputError(
+            f"a {type(obj).__name__} of {'several objects' if found else 'no object'}: expected "
+            "one spectrum or one cutout; pass them one by one"
+        )
+    (record,) = found
+    named = {"object_id": record.object_id, "quality": record.quality}
+    if isinstance(record, FailedRecord):
+        raise InputError(record.reason, **named)
+    modality = "image" if isinstance(record, ImageRecord) else "spectrum"
+    if modality not in model.modalities:
+        known = " and ".join(model.modalities)
+        raise InputError(f"model {model.name!r} embeds {known}, not {modality}", **named)
+    batch = BATCHES[modality](found, model.preprocessing[modality], model.device)
+    bits = Quality(int(batch.quality[0]))
+    if bits & Quality.NOT_EMBEDDED:
+        raise InputError(f"no vector can be made of it ({', '.join(bits.names)})", **named)
+    return model, modality, batch
+
+
+def _about(model, modality, batch):
+    """Attributes that say what something was made of, and with which model."""
+    return {
+        "object_id": batch.object_id[0],
+        "modality": modality,
+        "model": model.name,
+        "weights_sha256": model.weights_sha256,
+        "preprocessing": model.preprocessing_hash,
+    }
+
+
+def _backbone(model, modality):
+    """The network that cuts objects into tokens."""
+    network = getattr(model, f"{modality}_encoder", model)
+    network = getattr(network, "backbone", network)
+    if not isinstance(network, SpecFormer if modality == "spectrum" else VisionTransformer):
+        raise InputError(
+            f"model {model.name!r} ({type(model).__name__}) is of an unknown kind, which parts it "
+            "cuts objects into cannot be told: take an AstroCLIP, SpecFormer or VisionTransformer"
+        )
+    return network
+
+
+def _sections(model, batch):
+    """First pixels of the sections of a spectrum, and how many pixels each has."""
+    network = _backbone(model, "spectrum")
+    section = network.config["slice_section_length"]
+    count = network.preprocess(batch.flux).shape[1] - 1
+    return (section - network.config["slice_overlap"]) * np.arange(count), section
+
+
+def _patches(model):
+    """First rows (or columns) of the patches in the cutout, and how many pixels each has."""
+    preprocessing = model.preprocessing["image"]
+    patch = _backbone(model, "image").config["patch_size"]
+    border = (preprocessing.size - preprocessing.crop) // 2
+    return border + np.arange(0, preprocessing.crop, patch), patch
+
+
+def _parts(model, modality, batch):
+    """Coordinates of the parts that the model cuts an object into."""
+    preprocessing = model.preprocessing[modality]
+    if modality == "spectrum":
+        starts, section = _sections(model, batch)
+        step = preprocessing.wavelength_step
+        centres = preprocessing.wavelength_start + step * (starts + (section - 1) / 2)
+        about = {"units": "Angstrom", "long_name": "observed wavelength in vacuum"}
+        width = {"units": "Angstrom", "long_name": "width of the section"}
+        return {
+            "wavelength": ("wavelength", centres, about),
+            "width": ("wavelength", np.full(len(starts), section * step), width),
+        }
+    starts, patch = _patches(model)
+    centres = starts + (patch - 1) / 2
+    offsets = (centres - (preprocessing.size - 1) / 2) * preprocessing.pixel_scale
+    pixels = centres - starts[0]
+    return {
+        "y": ("y", pixels, {"units": "pixel", "long_name": "row of the encoder's image"}),
+        "x": ("x", pixels, {"units": "pixel", "long_name": "column of the encoder's image"}),
+        "north": ("y", offsets, {"units": "arcsec", "long_name": "offset to the north"}),
+        "east": ("x", -offsets, {"units": "arcsec", "long_name": "offset to the east"}),
+    }
+
+
+def _without_sections(whole, starts, section):
+    """Copies (section, pixel, 1) of a spectrum (pixel, 1), in each a section made a straight line.
+
+    Its ends are medians, as single pixels would put their noise into the whole of it.
+    """
+    copies = np.repeat(whole[None], len(starts), axis=0)
+    end = max(section // 8, 1)
+    position = np.arange(section) - (end - 1) / 2
+    for copy, start in zip(copies, starts, strict=True):
+        part = copy[start : start + section, 0]
+        left, right = np.median(part[:end]), np.median(part[-end:])
+        part[:] = left + (right - left) * position / (section - end)
+    return copies
+
+
+def _without_patches(whole, starts, patch):
+    """Copies (patch, band, row, column) of a cutout (band, row, column), in each a patch at 0."""
+    copies = np.repeat(whole[None], len(starts) ** 2, axis=0)
+    corners = [(row, column) for row in starts for column in starts]
+    for copy, (row, column) in zip(copies, corners, strict=True):
+        copy[:, row : row + patch, column : column + patch] = 0
+    return copies
+
+
+def _embeddings(vectors, modality, batch, about):
+    """Vectors of variants of one object as embeddings, for heads to know where they are from."""
+    names = ("object_id", "ra", "dec", "survey", "redshift", "coverage", "snr", "quality")
+    columns = {name: np.repeat(getattr(batch, name), len(vectors)) for name in names}
+    return make_embeddings(vectors, columns | {"modality": [modality] * len(vectors)}, about)
+
+
+def _draw_spectrum(figure, model, batch, attention, occlusion, redshift):
+    edges = model.preprocessing["spectrum"].edges
+    flux, ivar = batch.flux[0, :, 0].cpu().numpy(), batch.ivar[0].cpu().numpy()
+    above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
+    # What was filled was not seen.
+    above.stairs(np.where(ivar > 0, flux, np.nan), edges, baseline=None, color="0.2", linewidth=0.5)
+    above.set_ylabel("Flux density\n[$10^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$]")
+    # Residuals of sky lines, of more than three times the usual noise, shall not set the scale.
+    usual = flux[ivar > np.median(ivar[ivar > 0]) / 10]
+    margin = 0.05 * np.ptp(usual) or 1.0
+    above.set_ylim(usual.min() - margin, usual.max() + margin)
+
+    mean = attention.mean("head")
+    middle.fill_between(mean.wavelength, mean, step="mid", color="#0072b2", alpha=0.8)
+    middle.set(ylabel=f"Attention\n(mean of {attention.sizes['head']} heads)", ylim=(0, None))
+    statistics = float(attention.statistics.mean())
+    _remark(middle, f"token of mean and standard deviation: {statistics:.2g}")
+
+    below.fill_between(occlusion.wavelength, occlusion, step="mid", color="#d55e00", alpha=0.8)
+    below.set_ylabel(f"Occlusion\n{_label(occlusion)}")
+    below.set(xlim=edges[[0, -1]], xlabel="Observed wavelength in vacuum [Å]")
+    _remark(below, _as_it_is(occlusion))
+    _mark_lines((above, middle, below), redshift, edges[[0, -1]])
+
+
+def _mark_lines(axes, redshift, limits):
+    """Mark the lines that lie within the limits, their names above the uppermost axes."""
+    seen = [
+        (name, rest * (1 + redshift))
+        for name, rest in LINES
+        if limits[0] < rest * (1 + redshift) < limits[1]
+    ]
+    if not seen:
+        return
+    # A name takes 1.7 % of the width: they are moved apart in order, by least squares.
+    at = np.array([wavelength for _, wavelength in seen])
+    apart = 0.017 * (limits[1] - limits[0]) * np.arange(len(at))
+    places = isotonic_regression(at - apart) + apart
+    for (name, wavelength), place in zip(seen, places, strict=True):
+        for panel in axes:
+            panel.axvline(wavelength, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
+        axes[0].annotate(
+            name,
+            xy=(wavelength, 1),
+            xytext=(place, 1.08),
+            xycoords=axes[0].get_xaxis_transform(),
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize="small",
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
+        )
+
+
+def _draw_image(figure, model, batch, attention, occlusion, _):
+    picture = encoder_input(batch.flux, model.preprocessing["image"])[0].movedim(0, -1)
+    left, middle, right = axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    east, north = attention.east.values, attention.north.values
+    half = (north[1] - north[0]) / 2
+    extent = (east[0] + half, east[-1] - half, north[0] - half, north[-1] + half)
+    left.imshow(picture.cpu().numpy(), origin="lower", extent=extent)
+    left.set(title="What the encoder sees", ylabel="Offset to the north [arcsec]")
+    for panel in axes:
+        panel.set_xlabel("Offset to the east [arcsec]")
+
+    shown = middle.imshow(attention.mean("head"), origin="lower", extent=extent, vmin=0)
+    middle.set_title(f"Attention (mean of {attention.sizes['head']} heads)")
+    figure.colorbar(shown, ax=middle, label="weight", shrink=0.8)
+
+    most = float(abs(occlusion).max())
+    signed = {"cmap": "RdBu_r", "vmin": -most} if "median" in occlusion.attrs else {"vmin": 0}
+    shown = right.imshow(occlusion, origin="lower", extent=extent, vmax=most, **signed)
+    right.set_title("Occlusion")
+    figure.colorbar(shown, ax=right, label=_label(occlusion), shrink=0.8)
+    right.text(0.02, 0.98, _as_it_is(occlusion), va="top", size="small", transform=right.transAxes)
+
+
+def _remark(panel, text):
+    panel.set_title(text, loc="right", fontsize="small")
+
+
+def _label(array):
+    """What an array holds, with its unit."""
+    unit = array.attrs.get("units")
+    return array.attrs["long_name"] + (f" [{unit}]" if unit else "")
+
+
+def _as_it_is(occlusion):
+    """What the head says of the object with all its parts."""
+    if "median" not in occlusion.attrs:
+        return ""
+    median, half_width, unit = (occlusion.attrs[k] for k in ("median", "half_width", "units"))
+    return f"nothing occluded: {median:#.3g} ± {half_width:#.2g} {unit}".rstrip()
