@@ -25,8 +25,8 @@ _BLOCK = 512
 class PatchMean(GalaxyModel):
     """An image encoder whose embedding is the mean of its patch tokens.
 
-    They are the tokens that AstroCLIP pools: without class token and position embedding. The
-    encoder's own embedding is its class token.
+    They are the tokens that AstroCLIP pools, without class token. The encoder's own embedding is
+    its class token.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ NAME = "astroclip-mini"
 SCHEDULE = {
     "spectra": {"steps": 4250, "batch_size": 128, "warmup": 60},
     "images": {"steps": 500, "batch_size": 64, "warmup": 50},
-    "alignment": {"steps": 600, "batch_size": 384, "warmup": 100},
+    "alignment": {"steps": 1000, "batch_size": 384, "warmup": 100},
 }
 
 #: The same for going on from an earlier result.
@@ -70,9 +70,9 @@ def make(survey, out, *, start=None, schedule=None, seed=0, progress=True):
         Folder of the checkpoints, from which an interrupted run goes on, and of the result, called
         ``astroclip-mini.safetensors``.
     start : AstroCLIP, optional
-        An earlier result of the same size to go on from: the first stage begins with its spectrum
-        encoder, the alignment with its image encoder. Images are distilled all the same, to compare
-        with.
+        An earlier result of the same size to go on from, whether or not its patches had positions:
+        the first stage begins with its spectrum encoder, the alignment with its image encoder.
+        Images are distilled all the same, to compare with.
     schedule : dict, optional
         By stage, arguments of `fit`; `SCHEDULE` by default, or `CONTINUED` with `start`.
     seed : int
