@@ -14,8 +14,10 @@ _NAMES = {
     "embed": "astroclip_astro.api",
     "list_models": "astroclip_astro.api",
     "list_surveys": "astroclip_astro.api",
+    "list_tasks": "astroclip_astro.api",
     "load_model": "astroclip_astro.api",
     "open_embeddings": "astroclip_astro.embeddings",
+    "predict": "astroclip_astro.prediction",
 }
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "errors",
     "list_models",
     "list_surveys",
+    "list_tasks",
     "load_model",
     "open_embeddings",
+    "predict",
 ]
 
 

@@ -21,11 +21,20 @@ from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
 from astroclip_astro.weights import list_models, load_model
 
-__all__ = ["embed", "list_models", "list_surveys", "load_model"]
+__all__ = [
+    "BATCHES",
+    "as_model",
+    "embed",
+    "list_models",
+    "list_surveys",
+    "list_tasks",
+    "load_model",
+]
 
 log = logging.getLogger(__name__)
 
-_BATCHES = {"spectrum": spectrum_batch, "image": image_batch}
+#: By modality, what makes a batch of records.
+BATCHES = {"spectrum": spectrum_batch, "image": image_batch}
 _COLUMNS = ("object_id", "ra", "dec", "survey", "redshift", "coverage", "snr", "quality")
 
 
@@ -103,7 +112,7 @@ def embed(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     single = is_single(obj)
-    model = _loaded(model, str(device))
+    model = as_model(model, str(device))
     batch_size = batch_size or (32 if model.device.type == "cpu" else 128)
     stream = records(obj, preprocessing=model.preprocessing, survey=survey)
     if single:
@@ -161,13 +170,59 @@ def list_surveys():
     return Table({c: [getattr(entries[n], c) for n in sorted(entries)] for c in columns})
 
 
+def list_tasks():
+    """List what can be predicted, and the kinds of heads that can be fitted.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns name, fitted (whether `predict` takes it as it is), summary, citation.
+
+    Examples
+    --------
+    >>> from astroclip_astro import list_tasks
+    >>> list_tasks()["name"].tolist()
+    ['anomaly', 'fixed-redshift', 'flow', 'linear', 'mlp', 'neighbors', 'votes']
+    """
+    entries = get_manager().entries("task")
+    columns = ("name", "fitted", "summary", "citation")
+    return Table({c: [getattr(entries[n], c) for n in sorted(entries)] for c in columns})
+
+
 @lru_cache(maxsize=2)
 def _cached_model(name, device, changed):
     """Load a model; `changed` is when its file was, so that a new file is loaded anew."""
     return load_model(name, device=device)
 
 
-def _loaded(model, device):
+def as_model(model, device="auto"):
+    """Get a model ready to embed with, and keep it for the next time.
+
+    Parameters
+    ----------
+    model : str, path-like or GalaxyModel, optional
+        As `embed` takes it.
+    device : str
+        Where to load it.
+
+    Returns
+    -------
+    GalaxyModel
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If a loaded model is in training mode.
+    PluginError, WeightsError
+        If it is unknown or does not load.
+
+    Examples
+    --------
+    >>> from astroclip_astro.api import as_model
+    >>> as_model(None).name
+    'astroclip-mini'
+    """
     if isinstance(model, GalaxyModel):
         if model.training:
             raise ValueError(f"model {model.name!r} is in training mode; call model.eval() first")
@@ -198,7 +253,7 @@ class _Rows:
     def add(self, model, modality, indexed):
         """Embed a batch."""
         indices, batch_records = zip(*indexed, strict=True)
-        batch = _BATCHES[modality](batch_records, model.preprocessing[modality], model.device)
+        batch = BATCHES[modality](batch_records, model.preprocessing[modality], model.device)
         vectors = model.encode(batch.flux, modality).numpy().astype(np.float32, copy=False)
         usable = (batch.quality & Quality.NOT_EMBEDDED) == 0
         quality = batch.quality | np.where(usable, model.out_of_range(batch.flux, modality), 0)

@@ -62,8 +62,19 @@ class EmbeddingAccessor:
     def __init__(self, array):
         self._array = array
 
-    def _rows(self):
-        """Dims ("object", "feature"), whatever the caller has."""
+    def rows(self):
+        """The same with dims ("object", "feature"), also of a single object.
+
+        Returns
+        -------
+        xarray.DataArray
+            One row per object.
+
+        Raises
+        ------
+        InputError
+            If this is no embedding.
+        """
         array = self._array
         if set(array.dims) not in ({"feature"}, {"object", "feature"}) or any(
             name not in array.coords for name in COLUMNS
@@ -141,7 +152,7 @@ class EmbeddingAccessor:
         InputError
             If a vector is zero, so that it has no direction.
         """
-        rows = self._rows()
+        rows = self.rows()
         unit = _directions(rows.values)
         lost = np.isnan(unit).any(1) & rows.astroclip.valid.values
         if lost.any():
@@ -171,8 +182,8 @@ class EmbeddingAccessor:
         """
         if other is not None:
             self.check_same_space(other)
-        mine = self._rows()
-        others = mine if other is None else other.astroclip._rows()
+        mine = self.rows()
+        others = mine if other is None else other.astroclip.rows()
         return xr.DataArray(
             _cosine(_directions(mine.values), _directions(others.values)),
             dims=("object", "other"),
@@ -211,7 +222,7 @@ class EmbeddingAccessor:
             have one.
         """
         self.check_same_space(query)
-        mine, asked = self._rows(), query.astroclip._rows()
+        mine, asked = self.rows(), query.astroclip.rows()
         here, wanted = _directions(mine.values), _directions(asked.values)
         ids = asked.coords["object_id"].values
         lost = np.flatnonzero(np.isnan(wanted).any(1))
@@ -256,7 +267,7 @@ class EmbeddingAccessor:
         InputError
             If there are coordinates that embeddings do not have.
         """
-        rows = self._rows()
+        rows = self.rows()
         odd = [str(name) for name in rows.coords if name not in COLUMNS]
         if odd:
             raise InputError(

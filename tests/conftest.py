@@ -45,3 +45,27 @@ def make_toy():
         return model.eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sdss_file():
+    """Function that writes a made spectrum in the layout of SDSS spec files."""
+    import numpy as np
+    from astropy.table import Table
+
+    def write(folder, fibre, *, empty=False):
+        rng = np.random.default_rng(fibre)
+        loglam = np.arange(3.58, 3.965, 1e-4).astype(np.float32)
+        coadd = Table(
+            {
+                "flux": rng.normal(3, 1, loglam.size).astype(np.float32),
+                "loglam": loglam,
+                "ivar": np.full(loglam.size, 0 if empty else 1, np.float32),
+                "and_mask": np.zeros(loglam.size, np.int32),
+            }
+        )
+        path = folder / f"spec-0001-55555-{fibre:04d}.fits"
+        coadd.write(path)
+        return path
+
+    return write

@@ -1,4 +1,4 @@
-"""``astroclip plugins``, ``models`` and ``surveys``: what is there."""
+"""``astroclip plugins``, ``models``, ``surveys`` and ``tasks``: what is there."""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,7 @@ import click
 
 from astroclip_astro.plugins import get_manager
 
-__all__ = ["models", "plugins", "surveys"]
+__all__ = ["models", "plugins", "surveys", "tasks"]
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -56,6 +56,16 @@ def surveys(as_json):
     Example: astroclip surveys
     """
     _listing("survey", ("name", "modality"), as_json)
+
+
+@click.command()
+@_as_json
+def tasks(as_json):
+    """List what can be predicted; heads that are not "fitted" are yours to fit.
+
+    Example: astroclip tasks
+    """
+    _listing("task", ("name", "fitted"), as_json)
 
 
 def _listing(kind, columns, as_json):

@@ -18,7 +18,9 @@ _COMMANDS = {
     "embed": "astroclip_astro.cli.embed:embed",
     "models": "astroclip_astro.cli.listings:models",
     "plugins": "astroclip_astro.cli.listings:plugins",
+    "predict": "astroclip_astro.cli.predict:predict",
     "surveys": "astroclip_astro.cli.listings:surveys",
+    "tasks": "astroclip_astro.cli.listings:tasks",
     "train": "astroclip_astro.cli.train:train",
 }
 

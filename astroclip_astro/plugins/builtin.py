@@ -140,5 +140,8 @@ def register_tasks():
         ("linear", "LinearHead", "numbers by ridge regression, for the smallest samples"),
         ("mlp", "MLPHead", "numbers by a perceptron, as mixtures of normal distributions"),
         ("flow", "FlowHead", "joint posteriors of numbers by a normalising flow"),
+        ("votes", "VotesHead", "fractions of volunteers' votes, question by question"),
+        ("anomaly", "AnomalyHead", "how strange objects are among normal ones"),
+        ("fixed-redshift", "FixedRedshift", "embeddings without their trend with redshift"),
     ):
         yield TaskEntry(name=name, summary=summary, factory=f"astroclip_astro.tasks:{head}")

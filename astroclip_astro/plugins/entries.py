@@ -151,9 +151,17 @@ class ModelEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEntry(Entry):
-    """A downstream task head, in scikit-learn's manners."""
+    """A downstream task head, in scikit-learn's manners.
+
+    Parameters
+    ----------
+    fitted : bool
+        Whether the factory takes the name of a modality and returns a head that is fitted, so that
+        ``predict(obj, task=name)`` works at once; otherwise it is a class of heads to be fitted.
+    """
 
     kind: ClassVar[str] = "task"
+    fitted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

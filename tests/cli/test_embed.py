@@ -2,9 +2,7 @@
 
 import logging
 
-import numpy as np
 import pytest
-from astropy.table import Table
 from click.testing import CliRunner
 
 from astroclip_astro import open_embeddings
@@ -19,30 +17,13 @@ def toy_file(make_toy, tmp_path_factory):
     return path
 
 
-def sdss_file(folder, fibre, *, empty=False):
-    """A made spectrum in the layout of SDSS spec files."""
-    rng = np.random.default_rng(fibre)
-    loglam = np.arange(3.58, 3.965, 1e-4).astype(np.float32)
-    coadd = Table(
-        {
-            "flux": rng.normal(3, 1, loglam.size).astype(np.float32),
-            "loglam": loglam,
-            "ivar": np.full(loglam.size, 0 if empty else 1, np.float32),
-            "and_mask": np.zeros(loglam.size, np.int32),
-        }
-    )
-    path = folder / f"spec-0001-55555-{fibre:04d}.fits"
-    coadd.write(path)
-    return path
-
-
 def run(*arguments):
     logging.getLogger().handlers.clear()
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".fits"])
-def test_files_become_rows_in_order(tmp_path, toy_file, suffix):
+def test_files_become_rows_in_order(tmp_path, toy_file, suffix, sdss_file):
     files = [sdss_file(tmp_path, fibre, empty=fibre == 2) for fibre in (3, 1, 2)]
     output = tmp_path / f"out{suffix}"
     result = run("embed", *files, "-o", output, "--model", toy_file)
@@ -54,7 +35,7 @@ def test_files_become_rows_in_order(tmp_path, toy_file, suffix):
     assert found.attrs["model"] == "toy"
 
 
-def test_errors_are_one_line_with_the_cause(tmp_path, toy_file):
+def test_errors_are_one_line_with_the_cause(tmp_path, toy_file, sdss_file):
     good = sdss_file(tmp_path, 1)
     for arguments, cause in (
         (("embed", good, "-o", tmp_path / "out.csv"), "unknown suffix"),
@@ -83,7 +64,7 @@ def test_errors_are_one_line_with_the_cause(tmp_path, toy_file):
         assert "Traceback" not in result.output
 
 
-def test_an_existing_file_is_kept(tmp_path, toy_file):
+def test_an_existing_file_is_kept(tmp_path, toy_file, sdss_file):
     good, output = sdss_file(tmp_path, 1), tmp_path / "out.nc"
     output.write_text("precious")
     result = run("embed", good, "-o", output, "--model", toy_file)

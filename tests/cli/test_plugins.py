@@ -11,7 +11,9 @@ from astroclip_astro.cli.main import main
 from astroclip_astro.errors import PluginError
 from astroclip_astro.plugins import get_manager
 
-COMMANDS = ["benchmark", "demo", "embed", "models", "plugins", "surveys", "train"]
+COMMANDS = [
+    "benchmark", "demo", "embed", "models", "plugins", "predict", "surveys", "tasks", "train",
+]  # fmt: skip
 
 
 def run(*arguments):
@@ -51,7 +53,9 @@ def test_plugins_as_json():
     assert builtin["failures"] == []
 
 
-@pytest.mark.parametrize(("command", "kind"), [("models", "model"), ("surveys", "survey")])
+@pytest.mark.parametrize(
+    ("command", "kind"), [("models", "model"), ("surveys", "survey"), ("tasks", "task")]
+)
 def test_listings_name_every_entry(command, kind):
     entries = get_manager().entries(kind)
     header, *lines = run(command).stdout.splitlines()
