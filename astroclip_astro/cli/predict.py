@@ -31,7 +31,7 @@ def predict(task, files, output, samples, model, survey, device, overwrite):
     TASK is a file with a head of your own, or one of those that "astroclip tasks" calls fitted.
     Every object of every file becomes one row, in the order given.
 
-    Example: astroclip predict my-redshift.safetensors spec-*.fits -o redshifts.ecsv
+    Example: astroclip predict head.safetensors spec-*.fits -o redshifts.ecsv
     """
     # Checked before the work, so that it is not lost to a typing error.
     if output is not None:
