@@ -1,40 +1,25 @@
 """The front door: embed() turns galaxies into vectors, load_model() loads what does it."""
 
 import logging
-import os
 from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import chain, islice
 
 import numpy as np
 from astropy.table import Table
 from tqdm import tqdm
 
-from astroclip_astro.adapters.image import image_batch
 from astroclip_astro.adapters.records import FailedRecord, ImageRecord
-from astroclip_astro.adapters.spectrum import spectrum_batch
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import is_single, records
-from astroclip_astro.models import GalaxyModel
+from astroclip_astro.inputs import BATCHES, is_single, records
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
-from astroclip_astro.weights import list_models, load_model
+from astroclip_astro.weights import as_model, list_models, load_model
 
-__all__ = [
-    "BATCHES",
-    "as_model",
-    "embed",
-    "list_models",
-    "list_surveys",
-    "list_tasks",
-    "load_model",
-]
+__all__ = ["embed", "list_models", "list_surveys", "list_tasks", "load_model"]
 
 log = logging.getLogger(__name__)
 
-#: By modality, what makes a batch of records.
-BATCHES = {"spectrum": spectrum_batch, "image": image_batch}
 _COLUMNS = ("object_id", "ra", "dec", "survey", "redshift", "coverage", "snr", "quality")
 
 
@@ -187,49 +172,6 @@ def list_tasks():
     entries = get_manager().entries("task")
     columns = ("name", "fitted", "summary", "citation")
     return Table({c: [getattr(entries[n], c) for n in sorted(entries)] for c in columns})
-
-
-@lru_cache(maxsize=2)
-def _cached_model(name, device, changed):
-    """Load a model; `changed` is when its file was, so that a new file is loaded anew."""
-    return load_model(name, device=device)
-
-
-def as_model(model, device="auto"):
-    """Get a model ready to embed with, and keep it for the next time.
-
-    Parameters
-    ----------
-    model : str, path-like or GalaxyModel, optional
-        As `embed` takes it.
-    device : str
-        Where to load it.
-
-    Returns
-    -------
-    GalaxyModel
-        In evaluation mode.
-
-    Raises
-    ------
-    ValueError
-        If a loaded model is in training mode.
-    PluginError, WeightsError
-        If it is unknown or does not load.
-
-    Examples
-    --------
-    >>> from astroclip_astro.api import as_model
-    >>> as_model(None).name
-    'astroclip-mini'
-    """
-    if isinstance(model, GalaxyModel):
-        if model.training:
-            raise ValueError(f"model {model.name!r} is in training mode; call model.eval() first")
-        return model
-    name = None if model is None else os.fspath(model)
-    changed = os.stat(name).st_mtime_ns if name and os.path.isfile(name) else None
-    return _cached_model(name, device, changed)
 
 
 class _Rows:

@@ -13,13 +13,16 @@ from astropy.nddata import NDData
 from astropy.table import Table
 from specutils import Spectrum, SpectrumCollection, SpectrumList
 
-from astroclip_astro.adapters.image import image_records
+from astroclip_astro.adapters.image import image_batch, image_records
 from astroclip_astro.adapters.records import FailedRecord
-from astroclip_astro.adapters.spectrum import spectrum_records
+from astroclip_astro.adapters.spectrum import spectrum_batch, spectrum_records
 from astroclip_astro.errors import InputError
 from astroclip_astro.surveys.files import claims, get_survey, identify, read
 
-__all__ = ["is_single", "records"]
+__all__ = ["BATCHES", "is_single", "records"]
+
+#: By modality, what makes a batch of records.
+BATCHES = {"spectrum": spectrum_batch, "image": image_batch}
 
 _SPECTRA = (Spectrum, SpectrumCollection, SpectrumList)
 # A bare array has no unit and no bands: it is passed on to be refused with the reason.

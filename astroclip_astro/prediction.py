@@ -40,7 +40,8 @@ def predict(obj, *, task, samples=0, **embedding):
     Raises
     ------
     InputError
-        If an object cannot be embedded, in the "raise" mode, or a task is no fitted head.
+        If an object cannot be embedded, in the "raise" mode, a task is no fitted head, or samples
+        are asked of one that predicts no numbers.
     ProvenanceError
         If the head was fitted to another model.
     PluginError
@@ -77,8 +78,11 @@ def predict(obj, *, task, samples=0, **embedding):
     for one in present:
         index = np.flatnonzero(asked == one)
         head = _head(task, one)
-        options = {"samples": samples} if samples and isinstance(head, RegressionHead) else {}
-        table = head.predict(rows[index], **options)
+        if samples and not isinstance(head, RegressionHead):
+            raise InputError(
+                f"samples are of numbers, which a head of kind {head.kind!r} does not give"
+            )
+        table = head.predict(rows[index], **({"samples": samples} if samples else {}))
         table.add_column(modality[index], index=1, name="modality")
         parts.append(table)
         order.append(index)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 from astropy import units as u
 from header import print_header
 from matplotlib.figure import Figure
@@ -18,7 +17,6 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 from specutils import Spectrum
 from specutils.analysis import snr_derived
-from tqdm import tqdm
 
 import astroclip_astro as aa
 from astroclip_astro.adapters.spectrum import spectrum_batch
@@ -27,7 +25,7 @@ from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.simulate.survey import FLUX_UNIT
 from astroclip_astro.tasks.metrics import OUTLIER, bias, outlier_fraction, sigma_nmad
 from astroclip_astro.training.benchmark.heads import bootstrap_error
-from astroclip_astro.training.mini.observing import MockObserver
+from astroclip_astro.training.mini.heads import observed_embeddings
 from astroclip_astro.training.split import held_out
 
 HIGHEST_REDSHIFT, LOWEST_SNR = 0.6, 2
@@ -67,13 +65,8 @@ def encode(model, flux):
 def observed(model, survey, rows, seed=0):
     """Vectors and redshifts of mocks, observed as in training; contaminants left out."""
     rows = rows[survey.truth_array["kind"][rows] == b"galaxy"]
-    parts = []
-    torch.manual_seed(seed)
-    for start in tqdm(range(0, len(rows), 5000), unit="block"):
-        observer = MockObserver(survey, **model.preprocessing, rows=rows[start : start + 5000])
-        for index in torch.arange(len(observer)).split(500):
-            parts.append(encode(model, observer.spectra(index)))
-    return np.concatenate(parts), survey.truth_array["redshift"][rows]
+    found = observed_embeddings(model, survey, rows, "spectrum", seed=seed)
+    return found.values, found.redshift.values
 
 
 def show(name, true, predicted, rows):

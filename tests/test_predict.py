@@ -13,7 +13,7 @@ from astroclip_astro.embeddings import concat
 from astroclip_astro.errors import InputError, PluginError, ProvenanceError
 from astroclip_astro.plugins import TaskEntry
 from astroclip_astro.simulate import MockSurvey
-from astroclip_astro.tasks import NeighborsHead
+from astroclip_astro.tasks import AnomalyHead, NeighborsHead
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,8 @@ def test_what_cannot_be_asked(spectra):
         aa.predict(spectra, task="floww")
     with pytest.raises(InputError, match=r"'flow' is a kind of head that has to be fitted first"):
         aa.predict(spectra, task="flow")
+    with pytest.raises(InputError, match="samples are of numbers, which a head of kind 'anomaly'"):
+        aa.predict(spectra, task=AnomalyHead().fit(spectra), samples=3)
 
 
 @pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".parquet"])

@@ -1,5 +1,7 @@
 """Task heads: what astronomers ask of embeddings, with uncertainties."""
 
+from importlib import import_module
+
 from astroclip_astro.tasks.anomaly import AnomalyHead
 from astroclip_astro.tasks.base import Head, load_head
 from astroclip_astro.tasks.fixed_redshift import FixedRedshift
@@ -7,8 +9,9 @@ from astroclip_astro.tasks.flow import FlowHead
 from astroclip_astro.tasks.linear import LinearHead
 from astroclip_astro.tasks.mlp import MLPHead
 from astroclip_astro.tasks.neighbors import NeighborsHead
+from astroclip_astro.tasks.questions import GALAXY_ZOO, votes_from_labels
 from astroclip_astro.tasks.regression import RegressionHead
-from astroclip_astro.tasks.votes import GALAXY_ZOO, VotesHead, votes_from_labels
+from astroclip_astro.tasks.votes import VotesHead
 
 __all__ = [
     "GALAXY_ZOO",
@@ -29,12 +32,14 @@ __all__ = [
 ]
 
 # Explanations need the models, whose spectra need specutils (and that matplotlib): heads do not.
-_EXPLAIN = ("attention", "occlusion", "plot_explanation")
+_EXPLANATIONS = {
+    "attention": "explain",
+    "occlusion": "explain",
+    "plot_explanation": "explain_figure",
+}
 
 
 def __getattr__(name):
-    if name not in _EXPLAIN:
+    if name not in _EXPLANATIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from astroclip_astro.tasks import explain
-
-    return getattr(explain, name)
+    return getattr(import_module(f"{__name__}.{_EXPLANATIONS[name]}"), name)

@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.tasks.base import Head, names_of
@@ -94,9 +93,7 @@ class AnomalyHead(Head):
         names = names_of(X)
         names = [""] * n if names is None else names
         self.object_id_ = np.array([str(name) or f"row {i}" for i, name in enumerate(names)])
-        scaler = StandardScaler().fit(x)
-        self.x_mean_, self.x_scale_ = scaler.mean_, scaler.scale_
-        self.vectors_ = self._standardised(x)
+        self.vectors_ = self._scale(x).astype(np.float32)
         if density:
             self.scores_ = np.sort(self._nearest(self.k)[0].mean(1))
         else:
@@ -157,12 +154,9 @@ class AnomalyHead(Head):
         """
         return -self._judged(self._vectors(X))[0]
 
-    def _standardised(self, x):
-        return ((x - self.x_mean_) / self.x_scale_).astype(np.float32)
-
     def _judged(self, x):
         """Scores, and of at least 3 objects learned from the distances and which these are."""
-        x, density = self._standardised(x), self.method == "density"
+        x, density = self._standardised(x).astype(np.float32), self.method == "density"
         distance, index = self._nearest(max(self.k, _SHOWN) if density else _SHOWN, x)
         if density:
             score = distance[:, : self.k].mean(1)

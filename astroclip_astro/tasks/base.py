@@ -1,7 +1,7 @@
 """The contract of task heads: scikit-learn's manners on embeddings, tables with units out."""
 
 import json
-import os
+import logging
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,16 +11,18 @@ import xarray as xr
 from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.utils.masked import Masked
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from astroclip_astro.embedding_schema import PROVENANCE, from_table
 from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
 from astroclip_astro.quality import Quality
+from astroclip_astro.tensor_files import read_tensors, write_tensors
 
-__all__ = ["Head", "load_head"]
+__all__ = ["Head", "load_head", "names_of"]
+
+log = logging.getLogger(__name__)
 
 _FORMAT = "astroclip_astro-head-1"
 
@@ -44,6 +46,8 @@ class Head(BaseEstimator):
     provenance_ : dict of str
         Model, weights and preprocessing of those, and ``normalization`` if they were of unit
         length; empty if it was fitted on plain arrays.
+    modalities_ : list of str
+        Of the objects that it was fitted on; empty if on plain arrays.
     """
 
     #: Registered name of the class.
@@ -78,9 +82,7 @@ class Head(BaseEstimator):
             "fitted": json.dumps(self._about()),
         }
         tensors = {name: torch.as_tensor(array) for name, array in self._arrays().items()}
-        aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, aside, metadata=about)
-        os.replace(aside, path)
+        write_tensors(path, {k: v.contiguous().clone() for k, v in tensors.items()}, about)
 
     def _arrays(self):
         """What was learned, by name."""
@@ -88,7 +90,8 @@ class Head(BaseEstimator):
 
     def _about(self):
         """Plain values that were learned, ready for JSON."""
-        about = {"n_features_in_": self.n_features_in_, "provenance_": self.provenance_}
+        names = ("n_features_in_", "provenance_", "modalities_")
+        about = {name: getattr(self, name) for name in names}
         if hasattr(self, "feature_names_in_"):
             about["feature_names_in_"] = list(self.feature_names_in_)
         return about
@@ -96,6 +99,8 @@ class Head(BaseEstimator):
     def _restore(self, arrays, about):
         """Become what was saved."""
         for name, value in about.items():
+            if not name.endswith("_"):
+                raise ValueError(f"{name} is nothing that a head learns")
             setattr(self, name, value)
         for name in self._learned:
             setattr(self, name, arrays[name].numpy())
@@ -104,13 +109,22 @@ class Head(BaseEstimator):
         """Look at what to learn from: finite vectors (n, feature), float64."""
         rows = _rows(X)
         if rows is None:
-            self.provenance_ = {}
+            self.provenance_, self.modalities_ = {}, []
             return validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.n_features_in_ = rows.sizes["feature"]
         self.provenance_ = _provenance(rows)
+        self.modalities_ = _modalities(rows)
         if len(rows) < 2:
             raise InputError(f"{len(rows)} sample: expected at least 2 objects to learn from")
         return _complete(rows)
+
+    def _scale(self, x):
+        """Learn the scale of vectors (n, feature), and bring them to it."""
+        self.x_mean_, self.x_scale_ = standard(x)
+        return self._standardised(x)
+
+    def _standardised(self, x):
+        return (x - self.x_mean_) / self.x_scale_
 
     def _vectors(self, X, *, complete=False):
         """What to answer for: vectors (n, feature) of the objects that have one, or of all."""
@@ -129,6 +143,14 @@ class Head(BaseEstimator):
                 f"vectors of {rows.sizes['feature']} numbers: expected {self.n_features_in_}, as "
                 "the head was fitted on"
             )
+        strange = set(_modalities(rows)) - set(self.modalities_)
+        if self.modalities_ and strange:
+            # Allowed, as aligned modalities share a space, but not what was calibrated.
+            log.warning(
+                "a head that was fitted on embeddings of %s is asked about those of %s: its "
+                "intervals were not made for them",
+                " and ".join(self.modalities_), " and ".join(sorted(strange)),
+            )  # fmt: skip
         if complete:
             return _complete(rows)
         return rows.values[rows.astroclip.valid.values].astype(np.float64)
@@ -185,16 +207,7 @@ def load_head(path):
     """
     from astroclip_astro.plugins.manager import get_manager
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
-    if header.get("format") != _FORMAT:
-        raise WeightsError(
-            f"{path} is no head: its format is {header.get('format')!r}, expected {_FORMAT!r}"
-        )
+    header, arrays = read_tensors(path, _FORMAT, "is no head")
     broken = [name for name, array in arrays.items() if not torch.isfinite(array).all()]
     if broken:
         raise WeightsError(f"{path} is damaged: {', '.join(broken)} is not finite")
@@ -210,9 +223,26 @@ def load_head(path):
 
 
 def names_of(X):
-    """Identifiers of embedded objects, or None of plain vectors."""
+    """Tell embeddings from plain vectors.
+
+    Parameters
+    ----------
+    X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+        What a head was given.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Identifiers of embedded objects, str, shape (n,); None of plain vectors.
+    """
     rows = _rows(X)
     return None if rows is None else rows.coords["object_id"].values
+
+
+def standard(values):
+    """Mean and standard deviation of columns, 1 where these are constant but for rounding."""
+    scaler = StandardScaler().fit(values)
+    return scaler.mean_, scaler.scale_
 
 
 def _rows(X):
@@ -232,6 +262,11 @@ def _complete(rows):
             object_id=rows.coords["object_id"].values[lost[0]] or f"row {lost[0]}",
         )
     return rows.values.astype(np.float64)
+
+
+def _modalities(rows):
+    """Modalities of the objects that have a vector, sorted."""
+    return sorted({str(m) for m in rows.coords["modality"].values[rows.astroclip.valid.values]})
 
 
 def _provenance(rows):

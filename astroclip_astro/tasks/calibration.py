@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import QTable
 from scipy.stats import binom, kstest
+from sklearn.metrics import r2_score
 
 from astroclip_astro.tasks import metrics
 
@@ -83,8 +84,7 @@ class CalibrationReport:
                 row[label] = np.mean(np.abs(pit - 0.5) <= level / 2)
             row["ks_p"] = kstest(pit, "uniform").pvalue
             row["crps"] = self.crps[:, j].mean()
-            spread = np.sum((truth - truth.mean()) ** 2)
-            row["r2"] = 1 - np.sum((truth - median) ** 2) / spread if spread else np.nan
+            row["r2"] = r2_score(truth, median)
             is_redshift = name == "redshift"
             row["sigma_nmad"] = metrics.sigma_nmad(truth, median) if is_redshift else np.nan
             row["bias"] = metrics.bias(truth, median) if is_redshift else np.nan

@@ -12,42 +12,19 @@ from itertools import islice
 import numpy as np
 import torch
 import xarray as xr
-from sklearn.isotonic import isotonic_regression
 
 from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.adapters.records import FailedRecord, ImageRecord
-from astroclip_astro.api import BATCHES, as_model
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import records
+from astroclip_astro.inputs import BATCHES, records
 from astroclip_astro.models import SpecFormer, VisionTransformer
 from astroclip_astro.models.astroclip import Encoder
 from astroclip_astro.quality import Quality
 from astroclip_astro.tasks.regression import PERCENTILES, RegressionHead
+from astroclip_astro.weights import as_model
 
-__all__ = ["LINES", "attention", "occlusion", "plot_explanation"]
-
-#: Lines of galaxies, rest wavelengths in vacuum (Å): table of spectral lines of the SDSS, data
-#: release 6 (http://classic.sdss.org/dr6/algorithms/linestable.html); [O II] is the middle of its
-#: two lines, Mg b and Na D are blends.
-LINES = (
-    ("[O II]", 3728.48),
-    ("Ca K", 3934.78),
-    ("Ca H", 3969.59),
-    ("Hδ", 4102.89),
-    ("G band", 4305.61),
-    ("Hγ", 4341.68),
-    ("Hβ", 4862.68),
-    ("[O III]", 4960.30),
-    ("[O III]", 5008.24),
-    ("Mg b", 5176.7),
-    ("Na D", 5895.6),
-    ("[N II]", 6549.86),
-    ("Hα", 6564.61),
-    ("[N II]", 6585.27),
-    ("[S II]", 6718.29),
-    ("[S II]", 6732.67),
-)
+__all__ = ["attention", "described", "occlusion", "one_object"]
 
 
 def attention(obj, *, model=None, survey=None):
@@ -96,7 +73,7 @@ def attention(obj, *, model=None, survey=None):
     >>> (weights.sum("wavelength") + weights.statistics).values.round(4)
     array([1., 1., 1., 1.], dtype=float32)
     """
-    model, modality, batch = _one(obj, model, survey)
+    model, modality, batch = one_object(obj, model, survey)
     encoder = getattr(model, f"{modality}_encoder", None)
     if not isinstance(encoder, Encoder):
         raise InputError(
@@ -120,7 +97,7 @@ def attention(obj, *, model=None, survey=None):
         weights.reshape(-1, *(len(where[name][1]) for name in dims[1:])),
         dims=dims,
         coords=coords | where,
-        attrs=_about(model, modality, batch) | {"long_name": "attention"},
+        attrs=described(model, modality, batch) | {"long_name": "attention"},
         name="attention",
     )
 
@@ -162,7 +139,9 @@ def occlusion(obj, *, model=None, survey=None, head=None):
     Notes
     -----
     A section of a spectrum is replaced by the straight line through the medians of its first and
-    its last eighth, a patch of an image by zero, the level of the sky. The number in its own unit
+    its last eighth, a patch of an image by zero, the level of the sky. Zero has no noise, which a
+    model may answer to by itself: what patches of empty sky give is the level to compare others
+    with. The number in its own unit
     is what says whether a line matters to a redshift; divided by ``half_width`` it tells whether
     the head would have noticed. Taking away a bright part also changes the mean and the standard
     deviation by which a SpecFormer scales the whole spectrum. The model runs once for each part.
@@ -178,7 +157,7 @@ def occlusion(obj, *, model=None, survey=None, head=None):
     >>> bool(abs(change.north[at["y"]]) < 2), bool(abs(change.east[at["x"]]) < 2)
     (True, True)
     """
-    model, modality, batch = _one(obj, model, survey)
+    model, modality, batch = one_object(obj, model, survey)
     if not (head is None or isinstance(head, RegressionHead)):
         raise InputError(
             f"head is a {type(head).__name__}, expected a RegressionHead, or None for the change "
@@ -195,7 +174,7 @@ def occlusion(obj, *, model=None, survey=None, head=None):
     flux = torch.from_numpy(np.concatenate([whole[None], copies]))
     step = 32 if model.device.type == "cpu" else 128
     vectors = torch.cat([model.encode(part, modality) for part in flux.split(step)]).numpy()
-    about = _about(model, modality, batch)
+    about = described(model, modality, batch)
     if head is None:
         # Half the squared distance of unit vectors is one minus their cosine, without its rounding.
         unit = vectors.astype(np.float64)
@@ -221,73 +200,32 @@ def occlusion(obj, *, model=None, survey=None, head=None):
     )
 
 
-def plot_explanation(obj, attention, occlusion, *, model=None, survey=None, redshift=None):
-    """Draw an object with what the model attends to in it and what its answer hangs on.
+def one_object(obj, model, survey):
+    """Make a batch of the one object there is.
 
     Parameters
     ----------
     obj : object
-        The spectrum or the cutout that the two others are of.
-    attention, occlusion : xarray.DataArray
-        What the functions of these names return of it.
+        As for `attention`.
     model : str, path-like or GalaxyModel, optional
-        The model that they were made with.
+        As for `astroclip_astro.embed`.
     survey : str, optional
-        How the object is to be read, as for `astroclip_astro.embed`.
-    redshift : float, optional
-        Where to mark the `LINES` of a spectrum; by default as the object states it, and if it does
-        not, none is marked.
+        As for `astroclip_astro.embed`.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        Of a spectrum: flux on the model's grid, mean attention of the heads, and occlusion. Of an
-        image: the picture that the encoder sees, and maps of the two.
+    model : GalaxyModel
+        Loaded.
+    modality : str
+        What the object is.
+    batch : SpectrumBatch or ImageBatch
+        It alone, ready for the model.
 
     Raises
     ------
-    ImportError
-        If matplotlib is not installed, saying how to install it.
     InputError
-        If there is not exactly one object, or the arrays are not of it and of the model.
-
-    Examples
-    --------
-    >>> from astroclip_astro.simulate import MockSurvey
-    >>> from astroclip_astro.tasks import attention, occlusion, plot_explanation
-    >>> image = MockSurvey.bundled().cutout(0)
-    >>> figure = plot_explanation(image, attention(image), occlusion(image))
-    >>> [axes.get_title() for axes in figure.axes[:3]]
-    ['What the encoder sees', 'Attention (mean of 4 heads)', 'Occlusion']
+        If there is not exactly one object, or it cannot be embedded.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "plot_explanation draws with matplotlib: pip install 'astroclip_astro[plot]'"
-        ) from error
-    model, modality, batch = _one(obj, model, survey)
-    about = _about(model, modality, batch)
-    for name, array in (("attention", attention), ("occlusion", occlusion)):
-        given = {key: getattr(array, "attrs", {}).get(key) for key in about}
-        if getattr(array, "name", None) != name or given != about:
-            raise InputError(
-                f"what was given as {name} is of {given}, expected what {name}() returns of "
-                f"{about}: pass the same object and model to all three functions",
-                object_id=batch.object_id[0],
-            )
-    if redshift is None:
-        redshift = batch.redshift[0]
-    size, draw = ((10, 7), _draw_spectrum) if modality == "spectrum" else ((12, 4.2), _draw_image)
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure, model, batch, attention, occlusion, redshift)
-    known = f"z = {redshift:.4f}" if np.isfinite(redshift) else ""
-    figure.suptitle("   ".join(filter(None, (batch.object_id[0], known))))
-    return figure
-
-
-def _one(obj, model, survey):
-    """The model, the modality of the one object there is, and it as a batch for the model."""
     model = as_model(model, "auto")
     found = list(islice(records(obj, preprocessing=model.preprocessing, survey=survey), 2))
     if len(found) != 1:
@@ -310,8 +248,23 @@ def _one(obj, model, survey):
     return model, modality, batch
 
 
-def _about(model, modality, batch):
-    """Attributes that say what something was made of, and with which model."""
+def described(model, modality, batch):
+    """Say what something was made of, and with which model.
+
+    Parameters
+    ----------
+    model : GalaxyModel
+        The model.
+    modality : str
+        What the object is.
+    batch : SpectrumBatch or ImageBatch
+        The object, as `one_object` returns it.
+
+    Returns
+    -------
+    dict of str
+        Attributes of what `attention` and `occlusion` return.
+    """
     return {
         "object_id": batch.object_id[0],
         "modality": modality,
@@ -403,98 +356,3 @@ def _embeddings(vectors, modality, batch, about):
     names = ("object_id", "ra", "dec", "survey", "redshift", "coverage", "snr", "quality")
     columns = {name: np.repeat(getattr(batch, name), len(vectors)) for name in names}
     return make_embeddings(vectors, columns | {"modality": [modality] * len(vectors)}, about)
-
-
-def _draw_spectrum(figure, model, batch, attention, occlusion, redshift):
-    edges = model.preprocessing["spectrum"].edges
-    flux, ivar = batch.flux[0, :, 0].cpu().numpy(), batch.ivar[0].cpu().numpy()
-    above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
-    # What was filled was not seen.
-    above.stairs(np.where(ivar > 0, flux, np.nan), edges, baseline=None, color="0.2", linewidth=0.5)
-    above.set_ylabel("Flux density\n[$10^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$]")
-    # Residuals of sky lines, of more than three times the usual noise, shall not set the scale.
-    usual = flux[ivar > np.median(ivar[ivar > 0]) / 10]
-    margin = 0.05 * np.ptp(usual) or 1.0
-    above.set_ylim(usual.min() - margin, usual.max() + margin)
-
-    mean = attention.mean("head")
-    middle.fill_between(mean.wavelength, mean, step="mid", color="#0072b2", alpha=0.8)
-    middle.set(ylabel=f"Attention\n(mean of {attention.sizes['head']} heads)", ylim=(0, None))
-    statistics = float(attention.statistics.mean())
-    _remark(middle, f"token of mean and standard deviation: {statistics:.2g}")
-
-    below.fill_between(occlusion.wavelength, occlusion, step="mid", color="#d55e00", alpha=0.8)
-    below.set_ylabel(f"Occlusion\n{_label(occlusion)}")
-    below.set(xlim=edges[[0, -1]], xlabel="Observed wavelength in vacuum [Å]")
-    _remark(below, _as_it_is(occlusion))
-    _mark_lines((above, middle, below), redshift, edges[[0, -1]])
-
-
-def _mark_lines(axes, redshift, limits):
-    """Mark the lines that lie within the limits, their names above the uppermost axes."""
-    seen = [
-        (name, rest * (1 + redshift))
-        for name, rest in LINES
-        if limits[0] < rest * (1 + redshift) < limits[1]
-    ]
-    if not seen:
-        return
-    # A name takes 1.7 % of the width: they are moved apart in order, by least squares.
-    at = np.array([wavelength for _, wavelength in seen])
-    apart = 0.017 * (limits[1] - limits[0]) * np.arange(len(at))
-    places = isotonic_regression(at - apart) + apart
-    for (name, wavelength), place in zip(seen, places, strict=True):
-        for panel in axes:
-            panel.axvline(wavelength, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
-        axes[0].annotate(
-            name,
-            xy=(wavelength, 1),
-            xytext=(place, 1.08),
-            xycoords=axes[0].get_xaxis_transform(),
-            rotation=90,
-            ha="center",
-            va="bottom",
-            fontsize="small",
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
-        )
-
-
-def _draw_image(figure, model, batch, attention, occlusion, _):
-    picture = encoder_input(batch.flux, model.preprocessing["image"])[0].movedim(0, -1)
-    left, middle, right = axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    east, north = attention.east.values, attention.north.values
-    half = (north[1] - north[0]) / 2
-    extent = (east[0] + half, east[-1] - half, north[0] - half, north[-1] + half)
-    left.imshow(picture.cpu().numpy(), origin="lower", extent=extent)
-    left.set(title="What the encoder sees", ylabel="Offset to the north [arcsec]")
-    for panel in axes:
-        panel.set_xlabel("Offset to the east [arcsec]")
-
-    shown = middle.imshow(attention.mean("head"), origin="lower", extent=extent, vmin=0)
-    middle.set_title(f"Attention (mean of {attention.sizes['head']} heads)")
-    figure.colorbar(shown, ax=middle, label="weight", shrink=0.8)
-
-    most = float(abs(occlusion).max())
-    signed = {"cmap": "RdBu_r", "vmin": -most} if "median" in occlusion.attrs else {"vmin": 0}
-    shown = right.imshow(occlusion, origin="lower", extent=extent, vmax=most, **signed)
-    right.set_title("Occlusion")
-    figure.colorbar(shown, ax=right, label=_label(occlusion), shrink=0.8)
-    right.text(0.02, 0.98, _as_it_is(occlusion), va="top", size="small", transform=right.transAxes)
-
-
-def _remark(panel, text):
-    panel.set_title(text, loc="right", fontsize="small")
-
-
-def _label(array):
-    """What an array holds, with its unit."""
-    unit = array.attrs.get("units")
-    return array.attrs["long_name"] + (f" [{unit}]" if unit else "")
-
-
-def _as_it_is(occlusion):
-    """What the head says of the object with all its parts."""
-    if "median" not in occlusion.attrs:
-        return ""
-    median, half_width, unit = (occlusion.attrs[k] for k in ("median", "half_width", "units"))
-    return f"nothing occluded: {median:#.3g} ± {half_width:#.2g} {unit}".rstrip()

@@ -1,9 +1,10 @@
 """The few-shot head: a perceptron that gives a mixture of normal distributions."""
 
 import torch
+import zuko
 from torch import nn
 
-from astroclip_astro.tasks.network import fit_network, load_tensors, state_arrays
+from astroclip_astro.tasks.network import NetworkHead
 from astroclip_astro.tasks.predictive import Predictive, draw_mixture
 from astroclip_astro.tasks.regression import RegressionHead
 
@@ -17,12 +18,7 @@ class _MixtureDensity(nn.Module):
 
     def __init__(self, features, hidden, components, quantities):
         super().__init__()
-        layers, width = [], features
-        for size in hidden:
-            layers += [nn.Linear(width, size), nn.ReLU()]
-            width = size
-        layers.append(nn.Linear(width, components * (1 + 2 * quantities)))
-        self.layers = nn.Sequential(*layers)
+        self.layers = zuko.nn.MLP(features, components * (1 + 2 * quantities), hidden)
         self.components, self.quantities = components, quantities
 
     def forward(self, x):
@@ -39,7 +35,7 @@ def _loss(module, x, y):
     return -torch.logsumexp(weights + normal, -1).mean()
 
 
-class MLPHead(RegressionHead):
+class MLPHead(NetworkHead, RegressionHead):
     """Perceptron whose output is a mixture of normal distributions of all quantities.
 
     Parameters
@@ -78,16 +74,12 @@ class MLPHead(RegressionHead):
         self.patience = patience
         self.seed = seed
 
-    def _network(self, quantities):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return _MixtureDensity(self.n_features_in_, self.hidden, self.components, quantities)
+    def _network(self):
+        quantities = len(self.names_)
+        return _MixtureDensity(self.n_features_in_, self.hidden, self.components, quantities)
 
     def _learn(self, x, y):
-        self.network_ = fit_network(
-            self._network(y.shape[1]), _loss, (torch.tensor(x).float(), torch.tensor(y).float()),
-            max_epochs=self.max_epochs, patience=self.patience, seed=self.seed,
-        )  # fmt: skip
+        self._train(_loss, x, y)
 
     def _mixture(self, x):
         with torch.no_grad():
@@ -99,10 +91,3 @@ class MLPHead(RegressionHead):
 
     def _draw(self, x, size, rng):
         return draw_mixture(*self._mixture(x), size, rng)
-
-    def _arrays(self):
-        return super()._arrays() | state_arrays(self.network_)
-
-    def _restore(self, arrays, about):
-        super()._restore(arrays, about)
-        self.network_ = load_tensors(self._network(len(self.names_)), arrays)

@@ -1,12 +1,13 @@
-"""Training of small networks on embeddings, stopped when held-out objects no longer gain."""
+"""Heads that are small networks: training that stops when held-out objects no longer gain."""
 
 import copy
 
 import torch
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.tasks.base import Head
 
-__all__ = ["fit_network", "load_tensors", "state_arrays"]
+__all__ = ["NetworkHead", "fit_network"]
 
 _FEWEST = 20  # a tenth of fewer objects says nothing about when to stop
 _RATE, _DECAY = 1e-3, 1e-4
@@ -70,42 +71,33 @@ def fit_network(module, loss, tensors, *, max_epochs, patience, seed):
     return module.eval().requires_grad_(False)
 
 
-def state_arrays(module):
-    """Parameters of a module, ready to be saved.
+class NetworkHead(Head):
+    """A head whose learned part is the module ``network_``, as its ``_network()`` builds it.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The module.
-
-    Returns
-    -------
-    dict of torch.Tensor
-        By name, all of which begin with ``"network."``.
+    Of its parameters, `max_epochs`, `patience` and `seed` are those of `fit_network`.
     """
-    return {_PREFIX + name: tensor for name, tensor in module.state_dict().items()}
 
+    def _train(self, loss, x, y):
+        """Fit a new network to arrays of n rows."""
+        tensors = torch.as_tensor(x).float(), torch.as_tensor(y).float()
+        self.network_ = fit_network(
+            self._seeded(), loss, tensors,
+            max_epochs=self.max_epochs, patience=self.patience, seed=self.seed,
+        )  # fmt: skip
 
-def load_tensors(module, arrays):
-    """Give a module the parameters that `state_arrays` took.
+    def _seeded(self):
+        """A network with the initial weights that the seed gives."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self._network()
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Of the same shape.
-    arrays : dict of torch.Tensor
-        Among others, those.
+    def _arrays(self):
+        state = self.network_.state_dict()
+        return super()._arrays() | {_PREFIX + name: tensor for name, tensor in state.items()}
 
-    Returns
-    -------
-    torch.nn.Module
-        The module, in evaluation mode.
-
-    Raises
-    ------
-    RuntimeError
-        If one is missing or has another shape.
-    """
-    state = {k.removeprefix(_PREFIX): v for k, v in arrays.items() if k.startswith(_PREFIX)}
-    module.load_state_dict(state)
-    return module.eval().requires_grad_(False)
+    def _restore(self, arrays, about):
+        super()._restore(arrays, about)
+        state = {k.removeprefix(_PREFIX): v for k, v in arrays.items() if k.startswith(_PREFIX)}
+        network = self._seeded()
+        network.load_state_dict(state)
+        self.network_ = network.eval().requires_grad_(False)

@@ -6,10 +6,9 @@ from astropy.table import Table
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from astroclip_astro.errors import InputError
-from astroclip_astro.tasks.base import Head, names_of
+from astroclip_astro.tasks.base import Head, names_of, standard
 from astroclip_astro.tasks.calibration import CalibrationReport
 from astroclip_astro.tasks.predictive import LEVELS, Predictive
 from astroclip_astro.tasks.targets import read_targets
@@ -69,9 +68,8 @@ class RegressionHead(RegressorMixin, Head):
         x = self._start(X)
         values, self.names_, self.units_ = self._read(y, X, len(x))
         self.single_ = not isinstance(y, Table) and np.asarray(y).ndim == 1
-        self.x_mean_, self.x_scale_ = _standard(x)
-        self.y_mean_, self.y_scale_ = _standard(values)
-        x = self._standardised(x)
+        x = self._scale(x)
+        self.y_mean_, self.y_scale_ = standard(values)
         reference = np.random.default_rng(0).permutation(len(x))[:_REFERENCE]
         self.reference_ = x[reference].astype(np.float32)
         self.familiar_ = np.array(np.quantile(self._distance(self.reference_, 1), _FAMILIAR))
@@ -263,9 +261,6 @@ class RegressionHead(RegressorMixin, Head):
         found = NearestNeighbors(n_neighbors=k).fit(self.reference_).kneighbors(x)[0]
         return found[:, itself:].mean(1)
 
-    def _standardised(self, x):
-        return (x - self.x_mean_) / self.x_scale_
-
     def _read(self, y, X, n):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
@@ -302,9 +297,3 @@ class RegressionHead(RegressorMixin, Head):
         super()._restore(arrays, about)
         if "calibration_" in arrays:
             self.calibration_ = arrays["calibration_"].numpy()
-
-
-def _standard(values):
-    """Mean and standard deviation of columns, 1 where these are constant but for rounding."""
-    scaler = StandardScaler().fit(values)
-    return scaler.mean_, scaler.scale_

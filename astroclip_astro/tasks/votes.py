@@ -1,109 +1,20 @@
 """The head for votes: what volunteers would answer about a galaxy, question by question."""
 
-from collections import Counter
-
 import numpy as np
 import torch
 import zuko
 from astropy.table import Table
-from sklearn.preprocessing import StandardScaler
 
 from astroclip_astro.errors import InputError
-from astroclip_astro.tasks.base import Head, names_of
-from astroclip_astro.tasks.network import fit_network, load_tensors, state_arrays
+from astroclip_astro.tasks.base import names_of
+from astroclip_astro.tasks.network import NetworkHead
+from astroclip_astro.tasks.questions import GALAXY_ZOO, checked_questions, vote_columns
 from astroclip_astro.tasks.targets import read_targets
 
-__all__ = ["GALAXY_ZOO", "VotesHead", "votes_from_labels"]
-
-_FEATURED = ["smooth-or-featured", "featured-or-disk"]
-_FACE_ON = ["disk-edge-on", "no"]
-_SPIRAL = ["has-spiral-arms", "yes"]
-
-#: The ten questions of Galaxy Zoo DECaLS from data release 5 on, and its decision tree (Walmsley et
-#: al. 2022, MNRAS 509, 3966), as used by Parker et al. 2024 (MNRAS 531, 4990), section 5. Columns
-#: are named as in the volunteers' catalogue (doi:10.5281/zenodo.4573248).
-GALAXY_ZOO = {
-    "smooth-or-featured": ["smooth", "featured-or-disk", "artifact"],
-    "disk-edge-on": {"answers": ["yes", "no"], "asked_if": _FEATURED},
-    "has-spiral-arms": {"answers": ["yes", "no"], "asked_if": _FACE_ON},
-    "bar": {"answers": ["strong", "weak", "no"], "asked_if": _FACE_ON},
-    "bulge-size": {
-        "answers": ["dominant", "large", "moderate", "small", "none"],
-        "asked_if": _FACE_ON,
-    },
-    "how-rounded": {
-        "answers": ["round", "in-between", "cigar-shaped"],
-        "asked_if": ["smooth-or-featured", "smooth"],
-    },
-    "edge-on-bulge": {
-        "answers": ["boxy", "none", "rounded"],
-        "asked_if": ["disk-edge-on", "yes"],
-    },
-    "spiral-winding": {"answers": ["tight", "medium", "loose"], "asked_if": _SPIRAL},
-    "spiral-arm-count": {
-        "answers": ["1", "2", "3", "4", "more-than-4", "cant-tell"],
-        "asked_if": _SPIRAL,
-    },
-    "merging": {
-        "answers": ["none", "minor-disturbance", "major-disturbance", "merger"],
-        "asked_if": ["smooth-or-featured", "smooth", "featured-or-disk"],
-    },
-}
+__all__ = ["VotesHead"]
 
 
-def votes_from_labels(labels):
-    """Turn classes into votes: one for each known class.
-
-    Parameters
-    ----------
-    labels : dict of array_like
-        By question, text of shape (n,), ``""`` where the class is unknown, as
-        `astroclip_astro.training.benchmark.morphology.mock_labels` and ``vote_labels`` give it.
-
-    Returns
-    -------
-    questions : dict of list of str
-        The classes of each question, sorted: what `VotesHead` takes.
-    votes : astropy.table.Table
-        A row per object, columns ``<question>_<answer>``, 1 where that is its class and 0
-        elsewhere.
-
-    Raises
-    ------
-    InputError
-        If there are no labels, they are no text, or of different lengths.
-
-    Examples
-    --------
-    >>> from astroclip_astro.tasks.votes import votes_from_labels
-    >>> questions, votes = votes_from_labels({"bar": ["yes", "", "no"]})
-    >>> questions
-    {'bar': ['no', 'yes']}
-    >>> print(votes)
-    bar_no bar_yes
-    ------ -------
-         0       1
-         0       0
-         1       0
-    """
-    columns = {question: np.asarray(values) for question, values in labels.items()}
-    if not columns:
-        raise InputError("no labels: expected {question: text of shape (n,)}")
-    n = len(next(iter(columns.values())))
-    questions, votes = {}, Table()
-    for question, values in columns.items():
-        if values.dtype.kind != "U" or values.shape != (n,):
-            raise InputError(
-                f"labels of {question!r} are {values.dtype} of shape {values.shape}: expected text "
-                f"of shape ({n},), '' where the class is unknown"
-            )
-        questions[question] = [str(answer) for answer in np.unique(values[values != ""])]
-        for answer in questions[question]:
-            votes[f"{question}_{answer}"] = (values == answer).astype(int)
-    return questions, votes
-
-
-class VotesHead(Head):
+class VotesHead(NetworkHead):
     """Perceptron that says which fractions of volunteers would give each answer.
 
     Parameters
@@ -182,7 +93,9 @@ class VotesHead(Head):
             vector, X and y have different lengths, or there are votes on fewer than 20 objects.
         """
         x = self._start(X)
-        self.questions_ = _checked(GALAXY_ZOO if self.questions is None else self.questions)
+        self.questions_ = checked_questions(
+            GALAXY_ZOO if self.questions is None else self.questions
+        )
         votes = self._votes(X, y, len(x))
         for question, part in zip(self.questions_, self._by_question(votes), strict=True):
             given = np.array(self.questions_[question]["answers"])[part.any(0)]
@@ -192,14 +105,8 @@ class VotesHead(Head):
                     f"{question}: {found}: expected votes for at least two answers; leave the "
                     "question out, or add objects about which others were given"
                 )
-        scaler = StandardScaler().fit(x)
-        self.x_mean_, self.x_scale_ = scaler.mean_, scaler.scale_
         voted = votes.any(1)  # of the others there is nothing to learn, nor to tell when to stop
-        x, votes = self._standardised(x)[voted], torch.tensor(votes[voted]).float()
-        self.network_ = fit_network(
-            self._network(), self._loss, (x, votes),
-            max_epochs=self.max_epochs, patience=self.patience, seed=self.seed,
-        )  # fmt: skip
+        self._train(self._loss, self._scale(x)[voted], votes[voted])
         return self
 
     def predict(self, X):
@@ -294,9 +201,7 @@ class VotesHead(Head):
         return np.split(values, np.cumsum(self._sizes())[:-1], axis=1)
 
     def _network(self):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return zuko.nn.MLP(self.n_features_in_, sum(self._sizes()), self.hidden)
+        return zuko.nn.MLP(self.n_features_in_, sum(self._sizes()), self.hidden)
 
     def _loss(self, network, x, votes):
         sizes = self._sizes()
@@ -305,11 +210,8 @@ class VotesHead(Head):
         )  # fmt: skip
         return -sum(_log_likelihood(*part) for part in parts).mean()
 
-    def _standardised(self, x):
-        return torch.tensor((x - self.x_mean_) / self.x_scale_).float()
-
     def _concentrations(self, X, *, complete=False):
-        x = self._standardised(self._vectors(X, complete=complete))
+        x = torch.tensor(self._standardised(self._vectors(X, complete=complete))).float()
         with torch.no_grad():
             return _positive(self.network_(x)).double().numpy()
 
@@ -324,7 +226,7 @@ class VotesHead(Head):
                 f"y is a {type(y).__name__}: expected a table with a column <question>_<answer> "
                 "for each answer"
             ) from error
-        names = _columns(self.questions_)
+        names = vote_columns(self.questions_)
         missing = [name for name in names if name not in table.colnames]
         if missing:
             raise InputError(
@@ -347,15 +249,8 @@ class VotesHead(Head):
             )
         return votes
 
-    def _arrays(self):
-        return super()._arrays() | state_arrays(self.network_)
-
     def _about(self):
         return super()._about() | {"questions_": self.questions_}
-
-    def _restore(self, arrays, about):
-        super()._restore(arrays, about)
-        self.network_ = load_tensors(self._network(), arrays)
 
 
 def _positive(output):
@@ -369,44 +264,3 @@ def _log_likelihood(concentrations, votes):
     of_all = torch.lgamma(total) + torch.lgamma(cast + 1) - torch.lgamma(total + cast)
     of_each = torch.lgamma(votes + concentrations) - torch.lgamma(concentrations)
     return of_all + (of_each - torch.lgamma(votes + 1)).sum(-1)
-
-
-def _columns(tree):
-    """Names of the columns of votes."""
-    return [f"{q}_{answer}" for q, about in tree.items() for answer in about["answers"]]
-
-
-def _checked(questions):
-    """Questions, each with its answers and what it is asked after."""
-    if not isinstance(questions, dict) or not questions:
-        raise InputError(f"questions is {questions!r}: expected a dict {{question: [answers]}}")
-    tree = {}
-    for question, about in questions.items():
-        about = about if isinstance(about, dict) else {"answers": about}
-        answers, after = about.get("answers"), about.get("asked_if")
-        if (
-            not isinstance(answers, list | tuple)
-            or not all(isinstance(text, str) for text in (question, *answers))
-            or len(answers) < 2
-            or about.keys() - {"answers", "asked_if"}
-        ):
-            raise InputError(
-                f"question {question!r} is {about!r}: expected 'answers', a list of two or more, "
-                "all text, and perhaps 'asked_if'; leave a question with a single answer out"
-            )
-        if after is not None:
-            parent, *those = after if after and isinstance(after, list | tuple) else [after]
-            known = tree[parent]["answers"] if parent in list(tree) else []
-            if not those or any(answer not in known for answer in those):
-                raise InputError(
-                    f"{question!r} is asked if {after!r}: expected a list of a question that comes "
-                    "before it and one or more of the answers to that"
-                )
-            after = [parent, *dict.fromkeys(those)]
-        tree[question] = {"answers": list(answers), "asked_if": after}
-    # Each becomes a column of the predictions.
-    names = ["object_id", "quality", "reason", *tree, *(f"{q}_asked" for q in tree)]
-    clash = [name for name, n in Counter(names + _columns(tree)).items() if n > 1]
-    if clash:
-        raise InputError(f"two columns would be named {clash[0]!r}: rename a question or answer")
-    return tree

@@ -14,16 +14,16 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
 from astroclip_astro.adapters.records import FailedRecord, ImageRecord
-from astroclip_astro.api import BATCHES, as_model, embed
+from astroclip_astro.api import embed
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import records
+from astroclip_astro.inputs import BATCHES, records
 from astroclip_astro.quality import Quality
 from astroclip_astro.tasks import MLPHead
 from astroclip_astro.tasks.targets import read_targets
 from astroclip_astro.training.optimizer import adamw
 from astroclip_astro.training.schedule import warmup_cosine
 from astroclip_astro.training.trainer import quiet_lightning
-from astroclip_astro.weights import load_model, save_model
+from astroclip_astro.weights import as_model, load_model, save_model
 
 __all__ = ["LowRank", "fine_tune"]
 
@@ -250,8 +250,8 @@ def _train(task, parts, epochs, progress):
     with TemporaryDirectory() as folder, quiet_lightning():
         best = ModelCheckpoint(folder, monitor="validation", save_weights_only=True)
         trainer = L.Trainer(
-            max_epochs=epochs, accelerator="cpu", logger=False, enable_model_summary=False,
-            enable_progress_bar=progress, gradient_clip_val=1.0,
+            max_epochs=epochs, accelerator="auto", devices=1, gradient_clip_val=1.0,
+            logger=False, enable_model_summary=False, enable_progress_bar=progress,
             callbacks=[best, EarlyStopping("validation", patience=5)],
         )  # fmt: skip
         trainer.fit(task, *parts)

@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-import os
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from astroclip_astro.errors import WeightsError
 from astroclip_astro.models import AstroCLIP, SpecFormer, VisionTransformer
+from astroclip_astro.tensor_files import read_tensors, write_tensors
 
 __all__ = ["build", "file_sha256", "load_weights", "open_safetensors", "save_model"]
 
@@ -130,7 +127,6 @@ def save_model(model, path, *, name, dtype=torch.float32, **about):
     str
         SHA-256 of the file.
     """
-    path = Path(path)
     metadata = {
         "format": _FORMAT,
         "name": name,
@@ -141,9 +137,7 @@ def save_model(model, path, *, name, dtype=torch.float32, **about):
         **about,
     }
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, aside, metadata=metadata)
-    os.replace(aside, path)
+    write_tensors(path, tensors, metadata)
     return file_sha256(path)
 
 
@@ -165,17 +159,7 @@ def open_safetensors(path):
     WeightsError
         If it is damaged, or was not written by `save_model`.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
-    if about.get("format") != _FORMAT:
-        raise WeightsError(
-            f"{path} was not written by save_model: its format is {about.get('format')!r}, "
-            f"expected {_FORMAT!r}"
-        )
+    about, tensors = read_tensors(path, _FORMAT, "was not written by save_model")
     model = build(about["model"], json.loads(about["config"]))
     load_weights(model, tensors, origin=str(path))
     model.set_preprocessing(json.loads(about["preprocessing"]))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 from astropy.table import Table
 
 from astroclip_astro.errors import OfflineError, WeightsError
+from astroclip_astro.models import GalaxyModel
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.weights.checkpoint import load_checkpoint
 from astroclip_astro.weights.hub import cache_dir, download
 from astroclip_astro.weights.layout import file_sha256, open_safetensors, save_model
 
-__all__ = ["DEFAULT_MODEL", "bundled", "list_models", "load_model", "published"]
+__all__ = ["DEFAULT_MODEL", "as_model", "bundled", "list_models", "load_model", "published"]
 
 #: The model that is used when none is named; it comes with the package.
 DEFAULT_MODEL = "astroclip-mini"
@@ -75,6 +77,49 @@ def load_model(model=None, *, revision=None, config=None, device="auto"):
         loaded = get_manager().load("model", name)(entry, revision=revision)
         loaded.name = name
     return loaded.to(target)
+
+
+@lru_cache(maxsize=2)
+def _cached_model(name, device, changed):
+    """Load a model; `changed` is when its file was, so that a new file is loaded anew."""
+    return load_model(name, device=device)
+
+
+def as_model(model, device="auto"):
+    """Get a model ready to embed with, and keep it for the next time.
+
+    Parameters
+    ----------
+    model : str, path-like or GalaxyModel, optional
+        As `astroclip_astro.embed` takes it.
+    device : str
+        Where to load it.
+
+    Returns
+    -------
+    GalaxyModel
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If a loaded model is in training mode.
+    PluginError, WeightsError
+        If it is unknown or does not load.
+
+    Examples
+    --------
+    >>> from astroclip_astro.weights import as_model
+    >>> as_model(None).name
+    'astroclip-mini'
+    """
+    if isinstance(model, GalaxyModel):
+        if model.training:
+            raise ValueError(f"model {model.name!r} is in training mode; call model.eval() first")
+        return model
+    name = None if model is None else os.fspath(model)
+    changed = os.stat(name).st_mtime_ns if name and os.path.isfile(name) else None
+    return _cached_model(name, device, changed)
 
 
 def list_models():

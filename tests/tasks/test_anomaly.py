@@ -8,30 +8,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError, ProvenanceError
 from astroclip_astro.tasks import AnomalyHead, load_head
 
 METHODS = ["density", "forest"]
-
-
-def embedded(x, prefix="g", lost=(), model="toy", names=None):
-    n = len(x)
-    x, quality = np.array(x, np.float32), np.zeros(n, int)
-    x[list(lost)], quality[list(lost)] = np.nan, 192
-    columns = {
-        "object_id": [f"{prefix}{i}" for i in range(n)] if names is None else names,
-        "ra": np.zeros(n),
-        "dec": np.zeros(n),
-        "modality": ["image"] * n,
-        "survey": [""] * n,
-        "coverage": np.ones(n),
-        "snr": np.ones(n),
-        "quality": quality,
-    }
-    return make_embeddings(
-        x, columns, {"model": model, "weights_sha256": "ab", "preprocessing": "p"}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +23,7 @@ def normal():
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def head(request, normal):
+def head(request, normal, embedded):
     return AnomalyHead(method=request.param, k=4).fit(embedded(normal))
 
 
@@ -61,7 +41,7 @@ def asked(normal):
     return (middle + away).astype(np.float32)
 
 
-def test_density_is_the_mean_distance_to_the_nearest(normal):
+def test_density_is_the_mean_distance_to_the_nearest(normal, embedded):
     x = asked(normal)
     found = AnomalyHead(k=4).fit(embedded(normal)).predict(embedded(x, "q"))
     expected = np.sort(distances(x, normal), axis=1)[:, :4].mean(1)
@@ -74,7 +54,7 @@ def test_density_is_the_mean_distance_to_the_nearest(normal):
     np.testing.assert_allclose(found["percentile"], share)
 
 
-def test_forest_is_scikit_learns(normal):
+def test_forest_is_scikit_learns(normal, embedded):
     x = asked(normal)
     found = AnomalyHead(method="forest", seed=7).fit(embedded(normal)).predict(embedded(x))
     scaled = [((one - normal.mean(0)) / normal.std(0)).astype(np.float32) for one in (normal, x)]
@@ -86,7 +66,7 @@ def test_forest_is_scikit_learns(normal):
     np.testing.assert_allclose(found["percentile"], share, atol=0.1)
 
 
-def test_table_of_answers(head, normal):
+def test_table_of_answers(head, normal, embedded):
     x = asked(normal)
     found = head.predict(embedded(x, "q"))
     assert found.colnames == [
@@ -104,7 +84,7 @@ def test_table_of_answers(head, normal):
     np.testing.assert_array_equal(head.score_samples(embedded(x)), -found["score"])
 
 
-def test_planted_outliers_are_found(head, normal):
+def test_planted_outliers_are_found(head, normal, embedded):
     rng = np.random.default_rng(1)
     more = rng.normal(size=(60, 24)) * np.linspace(0.1, 10, 24) + 5
     more[:10, :8] += 4 * np.linspace(0.1, 10, 24)[:8]
@@ -116,7 +96,7 @@ def test_planted_outliers_are_found(head, normal):
     assert found["percentile"][~odd].mean() == pytest.approx(0.5, abs=0.15)
 
 
-def test_an_object_learned_from_is_its_own_nearest(head, normal):
+def test_an_object_learned_from_is_its_own_nearest(head, normal, embedded):
     found = head.predict(embedded(normal[:5], "q"))
     assert found["nearest"][:, 0].tolist() == ["g0", "g1", "g2", "g3", "g4"]
     assert found["nearest_distance"][:, 0].tolist() == [0] * 5
@@ -125,14 +105,14 @@ def test_an_object_learned_from_is_its_own_nearest(head, normal):
         assert (found["percentile"] < 0.5).all()
 
 
-def test_duplicates_among_those_learned_from(normal):
+def test_duplicates_among_those_learned_from(normal, embedded):
     twice = np.concatenate([normal[:50], normal[:50]])
     head = AnomalyHead(k=1).fit(embedded(twice))
     assert head.scores_.tolist() == [0] * 100
     assert head.predict(embedded(normal[:50]))["percentile"].tolist() == [0] * 50
 
 
-def test_objects_without_vector_are_masked_in_order(head, normal):
+def test_objects_without_vector_are_masked_in_order(head, normal, embedded):
     x = asked(normal)[:5]
     found, whole = head.predict(embedded(x, lost=[1, 3])), head.predict(embedded(x))
     assert found["object_id"].tolist() == ["g0", "g1", "g2", "g3", "g4"]
@@ -146,12 +126,12 @@ def test_objects_without_vector_are_masked_in_order(head, normal):
     assert len(head.score_samples(embedded(x, lost=range(5)))) == 0
 
 
-def test_other_model_is_refused(head, normal):
+def test_other_model_is_refused(head, normal, embedded):
     with pytest.raises(ProvenanceError, match=r"'toy'.*'other'"):
         head.predict(embedded(normal[:3], model="other"))
 
 
-def test_saved_head_says_the_same(head, normal, tmp_path):
+def test_saved_head_says_the_same(head, normal, tmp_path, embedded):
     head.save(tmp_path / "head.safetensors")
     again = load_head(tmp_path / "head.safetensors")
     assert isinstance(again, AnomalyHead)
@@ -161,7 +141,7 @@ def test_saved_head_says_the_same(head, normal, tmp_path):
     assert all((found[name] == before[name]).all() for name in found.colnames)
 
 
-def test_objects_without_name_are_called_by_their_row(normal, tmp_path):
+def test_objects_without_name_are_called_by_their_row(normal, tmp_path, embedded):
     names = ["a", "", *map(str, range(2, 200))]
     head = AnomalyHead().fit(embedded(normal, names=names))
     assert head.object_id_[:3].tolist() == ["a", "row 1", "2"]
@@ -186,7 +166,7 @@ def test_numbers_that_are_always_the_same_do_not_count(normal):
     np.testing.assert_allclose(found, AnomalyHead().fit(normal).predict(normal), rtol=1e-5)
 
 
-def test_what_cannot_be_learned(normal):
+def test_what_cannot_be_learned(normal, embedded):
     with pytest.raises(InputError, match=r"k is 10, expected 1 to 7, as each of the 8 objects"):
         AnomalyHead().fit(embedded(normal[:8]))
     for k in (0, 8):

@@ -19,7 +19,7 @@ from astroclip_astro.errors import InputError, ProvenanceError
 from astroclip_astro.models import SpecFormer, VisionTransformer
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.tasks import LinearHead, attention, occlusion, plot_explanation
-from astroclip_astro.tasks.explain import LINES
+from astroclip_astro.tasks.explain_figure import LINES
 
 FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 GRID = 3600 + 0.8 * np.arange(7781)

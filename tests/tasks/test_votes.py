@@ -10,10 +10,10 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
-from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError, ProvenanceError
 from astroclip_astro.tasks import GALAXY_ZOO, VotesHead, load_head, votes_from_labels
-from astroclip_astro.tasks.votes import _checked, _log_likelihood
+from astroclip_astro.tasks.questions import checked_questions
+from astroclip_astro.tasks.votes import _log_likelihood
 
 TREE = {
     "smooth": ["yes", "no"],
@@ -21,25 +21,6 @@ TREE = {
     "odd": {"answers": ["yes", "no"], "asked_if": ["arms", "1", "many"]},
 }
 COLUMNS = ["smooth_yes", "smooth_no", "arms_1", "arms_2", "arms_many", "odd_yes", "odd_no"]
-
-
-def embedded(x, lost=(), model="toy"):
-    n = len(x)
-    x, quality = np.array(x), np.zeros(n, int)
-    x[list(lost)], quality[list(lost)] = np.nan, 192
-    columns = {
-        "object_id": [f"g{i}" for i in range(n)],
-        "ra": np.zeros(n),
-        "dec": np.zeros(n),
-        "modality": ["image"] * n,
-        "survey": [""] * n,
-        "coverage": np.ones(n),
-        "snr": np.ones(n),
-        "quality": quality,
-    }
-    return make_embeddings(
-        x, columns, {"model": model, "weights_sha256": "ab", "preprocessing": "p"}
-    )
 
 
 def true_fractions(x):
@@ -70,7 +51,7 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def head(data):
+def head(data, embedded):
     x, y = data
     return VotesHead(TREE).fit(embedded(x[:1200]), y[:1200])
 
@@ -102,11 +83,11 @@ def test_loss_sums_questions_and_averages_objects(head, data):
             for v, a in zip(votes, alpha, strict=True)
         ]
     )
-    tensors = head._standardised(x.astype(float)), torch.tensor(votes).float()
+    tensors = torch.tensor(head._standardised(x)).float(), torch.tensor(votes).float()
     assert head._loss(head.network_, *tensors).item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_fractions_that_depend_on_the_vector_are_recovered(head, data):
+def test_fractions_that_depend_on_the_vector_are_recovered(head, data, embedded):
     x, y = data[0][1200:], data[1][1200:]
     found = head.predict(x.astype(float))
     assert found.shape == (300, 7)
@@ -122,7 +103,7 @@ def test_fractions_that_depend_on_the_vector_are_recovered(head, data):
     assert head.score(embedded(x), y) == pytest.approx(np.mean(best), abs=0.04)
 
 
-def test_spread_is_that_of_the_fractions():
+def test_spread_is_that_of_the_fractions(embedded):
     rng = np.random.default_rng(2)
     fractions = rng.dirichlet([8, 4], 1500)
     votes = rng.multinomial(40, fractions)
@@ -133,7 +114,7 @@ def test_spread_is_that_of_the_fractions():
     assert np.mean(found["bar_yes_error"]) == pytest.approx(fractions[:, 0].std(), rel=0.1)
 
 
-def test_table_of_predictions(head, data):
+def test_table_of_predictions(head, data, embedded):
     x = data[0][:6]
     found = head.predict(embedded(x))
     assert found.colnames == [
@@ -172,7 +153,7 @@ def test_table_of_predictions(head, data):
     )
 
 
-def test_objects_without_vector_are_masked_in_order(head, data):
+def test_objects_without_vector_are_masked_in_order(head, data, embedded):
     x = data[0][:5]
     found, whole = head.predict(embedded(x, lost=[1, 3])), head.predict(embedded(x))
     assert found["object_id"].tolist() == ["g0", "g1", "g2", "g3", "g4"]
@@ -188,12 +169,12 @@ def test_objects_without_vector_are_masked_in_order(head, data):
     assert nothing["arms"].mask.all()
 
 
-def test_other_model_is_refused(head, data):
+def test_other_model_is_refused(head, data, embedded):
     with pytest.raises(ProvenanceError, match=r"'toy'.*'other'"):
         head.predict(embedded(data[0][:3], model="other"))
 
 
-def test_saved_head_says_the_same(head, data, tmp_path):
+def test_saved_head_says_the_same(head, data, tmp_path, embedded):
     head.save(tmp_path / "head.safetensors")
     again = load_head(tmp_path / "head.safetensors")
     assert isinstance(again, VotesHead)
@@ -222,7 +203,7 @@ def test_cross_validation_takes_a_structured_array(data):
     assert ((scores > 0.3) & (scores <= 1)).all()
 
 
-def test_score_counts_questions_alike_and_only_where_there_are_votes(head, data):
+def test_score_counts_questions_alike_and_only_where_there_are_votes(head, data, embedded):
     x = data[0][:4]
     won = [head.predict(embedded(x))[q].tolist() for q in TREE]
     y = Table(np.zeros((4, 7), int), names=COLUMNS)
@@ -269,13 +250,13 @@ def altered(table, name, row, value):
         (lambda y: 7, r"y is a int: expected a table"),
     ],
 )
-def test_votes_that_cannot_be_learned(data, change, message):
+def test_votes_that_cannot_be_learned(data, change, message, embedded):
     head = VotesHead(TREE)
     with pytest.raises(InputError, match=message):
         head.fit(embedded(data[0][:60]), change(data[1][:60]))
 
 
-def test_too_little_to_learn_from(data):
+def test_too_little_to_learn_from(data, embedded):
     x, y = embedded(data[0]), data[1]
     with pytest.raises(InputError, match=r"19 objects to learn from: expected at least 20"):
         VotesHead(TREE).fit(x[:19], y[:19])
@@ -314,8 +295,8 @@ def test_questions_that_make_no_sense(data, questions, message):
         VotesHead(questions).fit(data[0][:60], data[1][:60])
 
 
-def test_galaxy_zoo_is_the_default_and_its_tree_is_whole():
-    tree = _checked(GALAXY_ZOO)
+def test_galaxy_zoo_is_the_default_and_its_tree_is_whole(embedded):
+    tree = checked_questions(GALAXY_ZOO)
     assert len(tree) == 10
     assert sum(len(about["answers"]) for about in tree.values()) == 34
     assert [q for q, about in tree.items() if not about["asked_if"]] == ["smooth-or-featured"]

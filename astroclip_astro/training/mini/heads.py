@@ -36,7 +36,7 @@ _ASKED_IF = {
     "bar": ["edge-on", "no"],
     "arm-count": ["spiral", "yes"],
 }
-_BLOCK, _BATCH = 5000, 250
+_BLOCK, _BATCH = 5000, 500
 
 
 def observed_embeddings(model, survey, rows, modality, *, seed=0, progress=True):

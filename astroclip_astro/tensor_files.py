@@ -1,0 +1,66 @@
+"""Files of tensors with a header of text, in which nothing can be executed: safetensors."""
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from astroclip_astro.errors import WeightsError
+
+__all__ = ["read_tensors", "write_tensors"]
+
+
+def write_tensors(path, tensors, metadata):
+    """Write a file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    tensors : dict of torch.Tensor
+        What to write, by name.
+    metadata : dict of str
+        Its header; ``format`` says what kind of file it is.
+    """
+    path = Path(path)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file(tensors, aside, metadata=metadata)
+    os.replace(aside, path)
+
+
+def read_tensors(path, wanted, refusal):
+    """Read a file that `write_tensors` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    wanted : str
+        The ``format`` that it has to be of.
+    refusal : str
+        What to say of a file of another one, such as "is no head".
+
+    Returns
+    -------
+    header : dict of str
+        Its metadata.
+    tensors : dict of torch.Tensor
+        By name, on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing or damaged, or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    if header.get("format") != wanted:
+        raise WeightsError(
+            f"{path} {refusal}: its format is {header.get('format')!r}, expected {wanted!r}"
+        )
+    return header, tensors
