@@ -1,9 +1,9 @@
 """Whether the uncertainties of heads hold, on held-out mocks and on real spectra.
 
 Intervals, PIT and CRPS of the heads that ``python -m astroclip_astro.training.mini.heads`` made, on
-mocks that neither encoder nor heads nor their calibration have seen; the CRPS of nearest neighbours
-that learned from equally many mocks; and the redshifts of real spectra, by survey, by S/N and by
-the quality bit for what is out of the training range.
+mocks that neither encoder nor heads nor their calibration have seen; the same of nearest neighbours
+that learned from as many mocks and were calibrated alike; and the redshifts of real spectra, by
+survey, by S/N and by the quality bit for what is out of the training range.
 """
 
 from pathlib import Path
@@ -17,27 +17,25 @@ from real_redshifts import HIGHEST_REDSHIFT, PATTERNS, SNR_BINS
 import astroclip_astro as aa
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.tasks import NeighborsHead, load_head
-from astroclip_astro.training.mini.heads import PROPERTIES, calibration_rows, observed_embeddings
-from astroclip_astro.training.split import held_out
+from astroclip_astro.training.mini.heads import PROPERTIES, observed_embeddings, rows_for_heads
 
 
-def on_mocks(survey, model, heads, neighbours):
+def on_mocks(survey, others, model, heads, neighbours):
     """Tables of the heads, and of neighbours beside."""
-    calibration, test = calibration_rows(survey)
-    galaxy = survey.truth_array["kind"] == b"galaxy"
-    learned = np.flatnonzero(galaxy & ~held_out(len(survey)))[:neighbours]
-    truth = survey.truth
+    learned, test = rows_for_heads(survey, neighbours)
+    spare = np.flatnonzero(others.truth_array["kind"] == b"galaxy")
+    truth, others_truth = survey.truth, others.truth
     for modality in model.modalities:
-        x, spare, asked = (
-            observed_embeddings(model, survey, rows, modality, seed=10 + i)
-            for i, rows in enumerate((learned, calibration, test))
+        x, unseen, asked = (
+            observed_embeddings(model, mocks, rows, modality, seed=10 + i)
+            for i, (mocks, rows) in enumerate(((survey, learned), (others, spare), (survey, test)))
         )
         for task, columns in (("redshift", ["redshift"]), ("properties", list(PROPERTIES))):
             y = QTable(truth[columns])
             print(f"\n{task} from the {modality}: the head")
             print(load_head(heads / f"{task}-{modality}.safetensors").report(asked, y[test]))
             knn = NeighborsHead().fit(x, y[learned])
-            knn.calibrate(spare, y[calibration])
+            knn.calibrate(unseen, QTable(others_truth[columns])[spare])
             print(f"{task} from the {modality}: k nearest of {len(x)} mocks, calibrated alike")
             print(knn.report(asked, y[test]))
 
@@ -76,15 +74,16 @@ def on_real_spectra(folder, heads):
 
 @click.command()
 @click.argument("mocks", type=click.Path(exists=True))
+@click.argument("others", type=click.Path(exists=True))
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("heads", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--neighbours", default=20000, show_default=True, help="Mocks for the neighbours.")
-def main(mocks, data, heads, neighbours):
+@click.option("--neighbours", default=40000, show_default=True, help="Mocks for the neighbours.")
+def main(mocks, others, data, heads, neighbours):
     print_header("torch", "scikit-learn", "specutils", "zuko")
     model = aa.load_model()
     print(f"model {model.name}, weights {model.weights_sha256[:16]}")
     on_real_spectra(data, heads)
-    on_mocks(MockSurvey.open(mocks), model, heads, neighbours)
+    on_mocks(MockSurvey.open(mocks), MockSurvey.open(others), model, heads, neighbours)
 
 
 if __name__ == "__main__":

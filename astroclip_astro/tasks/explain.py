@@ -12,6 +12,7 @@ from itertools import islice
 import numpy as np
 import torch
 import xarray as xr
+from astropy.stats import sigma_clipped_stats
 
 from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.adapters.records import FailedRecord, ImageRecord
@@ -139,12 +140,12 @@ def occlusion(obj, *, model=None, survey=None, head=None):
     Notes
     -----
     A section of a spectrum is replaced by the straight line through the medians of its first and
-    its last eighth, a patch of an image by zero, the level of the sky. Zero has no noise, which a
-    model may answer to by itself: what patches of empty sky give is the level to compare others
-    with. The number in its own unit
-    is what says whether a line matters to a redshift; divided by ``half_width`` it tells whether
-    the head would have noticed. Taking away a bright part also changes the mean and the standard
-    deviation by which a SpecFormer scales the whole spectrum. The model runs once for each part.
+    its last eighth, a patch of an image by sky: normal noise of the level and the width that the
+    pixels of each band have after clipping at 3 σ. What patches of empty sky give is the level to
+    compare others with: they were replaced by their like. The number in its own unit is what says
+    whether a line matters to a redshift; divided by ``half_width`` it tells whether the head would
+    have noticed. Taking away a bright part also changes the mean and the standard deviation by
+    which a SpecFormer scales the whole spectrum. The model runs once for each part.
 
     Examples
     --------
@@ -343,11 +344,18 @@ def _without_sections(whole, starts, section):
 
 
 def _without_patches(whole, starts, patch):
-    """Copies (patch, band, row, column) of a cutout (band, row, column), in each a patch at 0."""
+    """Copies (patch, band, row, column) of a cutout (band, row, column), in each a patch as sky.
+
+    As the sky of this very cutout, noise and all: a patch without any is stranger than a galaxy.
+    """
+    _, sky, noise = sigma_clipped_stats(whole, axis=(1, 2))
+    fill = np.random.default_rng(0).normal(
+        sky[:, None, None], noise[:, None, None], (len(whole), patch, patch)
+    )
     copies = np.repeat(whole[None], len(starts) ** 2, axis=0)
     corners = [(row, column) for row in starts for column in starts]
     for copy, (row, column) in zip(copies, corners, strict=True):
-        copy[:, row : row + patch, column : column + patch] = 0
+        copy[:, row : row + patch, column : column + patch] = fill
     return copies
 
 

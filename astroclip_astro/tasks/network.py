@@ -20,6 +20,8 @@ _PREFIX = "network."
 def fit_network(module, loss, tensors, *, max_epochs, patience, seed):
     """Train a module with AdamW until a held-out tenth has not improved for some epochs.
 
+    Each quarter of these without improvement, the learning rate falls to a third.
+
     Parameters
     ----------
     module : torch.nn.Module
@@ -52,6 +54,9 @@ def fit_network(module, loss, tensors, *, max_epochs, patience, seed):
         held, learned = order[: max(n // 10, 2)], order[max(n // 10, 2) :]
         batch = min(max(len(learned) // _STEPS, _LEAST), _MOST)
         optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_DECAY)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=1 / 3, patience=patience // 4
+        )
         best, best_state, since = float("inf"), copy.deepcopy(module.state_dict()), 0
         for _ in range(max_epochs):
             module.train()
@@ -63,6 +68,7 @@ def fit_network(module, loss, tensors, *, max_epochs, patience, seed):
             module.eval()
             with torch.no_grad():
                 now = loss(module, *(tensor[held] for tensor in tensors)).item()
+            schedule.step(now)
             if now < best:
                 best, best_state, since = now, copy.deepcopy(module.state_dict()), 0
             elif (since := since + 1) >= patience:

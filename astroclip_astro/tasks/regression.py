@@ -185,7 +185,7 @@ class RegressionHead(RegressorMixin, Head):
         for one, other in ((half, ~half), (~half, half)):
             learned = np.sort(zscores[other], axis=0).T
             crossed[one] = Predictive(plain.values[one]).recalibrated(learned).values
-        self.calibration_ = np.sort(zscores, axis=0).T
+        self.calibration_ = np.sort(zscores, axis=0).T.astype(np.float32)
         return CalibrationReport.of(Predictive(crossed), values, self.names_, self.units_)
 
     def report(self, X, y):

@@ -36,6 +36,8 @@ class VotesHead(NetworkHead):
     ----------
     questions_ : dict
         The questions that were learned, each with ``answers`` and ``asked_if`` (or None).
+    discussed_ : list of str
+        Those on which an object had several votes: only these tell how far volunteers disagree.
 
     Notes
     -----
@@ -105,6 +107,11 @@ class VotesHead(NetworkHead):
                     f"{question}: {found}: expected votes for at least two answers; leave the "
                     "question out, or add objects about which others were given"
                 )
+        self.discussed_ = [
+            question
+            for question, part in zip(self.questions_, self._by_question(votes), strict=True)
+            if (part.sum(1) > 1).any()
+        ]
         voted = votes.any(1)  # of the others there is nothing to learn, nor to tell when to stop
         self._train(self._loss, self._scale(x)[voted], votes[voted])
         return self
@@ -121,10 +128,11 @@ class VotesHead(NetworkHead):
         -------
         astropy.table.QTable or numpy.ndarray
             Of embeddings: a row per object, in order, with ``object_id``; of each question, for
-            each answer, the expected fraction of votes ``<question>_<answer>_fraction`` and its
-            standard deviation ``<question>_<answer>_error``, the most probable answer
-            ``<question>`` (str), and the probability ``<question>_asked`` that the question is
-            asked; and ``quality`` and ``reason`` why the row is masked. Of plain vectors: the
+            each answer, the expected fraction of votes ``<question>_<answer>_fraction`` and, if
+            the question is one of `discussed_`, its standard deviation
+            ``<question>_<answer>_error``; the most probable answer ``<question>`` (str), and the
+            probability ``<question>_asked`` that the question is asked; and ``quality`` and
+            ``reason`` why the row is masked. Of plain vectors: the
             fractions, shape (n, answer), float64.
 
         Raises
@@ -151,7 +159,8 @@ class VotesHead(NetworkHead):
             error = np.sqrt(fraction * (1 - fraction) / (total + 1))
             for i, answer in enumerate(about["answers"]):
                 columns[f"{question}_{answer}_fraction"] = fraction[:, i]
-                columns[f"{question}_{answer}_error"] = error[:, i]
+                if question in self.discussed_:
+                    columns[f"{question}_{answer}_error"] = error[:, i]
             columns[question] = np.array(about["answers"])[fraction.argmax(1)]
             asked = np.ones(len(fraction))
             if about["asked_if"]:
@@ -250,7 +259,8 @@ class VotesHead(NetworkHead):
         return votes
 
     def _about(self):
-        return super()._about() | {"questions_": self.questions_}
+        names = ("questions_", "discussed_")
+        return super()._about() | {name: getattr(self, name) for name in names}
 
 
 def _positive(output):

@@ -6,9 +6,9 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-import torch
 from astropy.table import Table
 
+from astroclip_astro.devices import as_device
 from astroclip_astro.errors import OfflineError, WeightsError
 from astroclip_astro.models import GalaxyModel
 from astroclip_astro.plugins import get_manager
@@ -61,7 +61,7 @@ def load_model(model=None, *, revision=None, config=None, device="auto"):
     >>> model.name, model.training
     ('astroclip-mini', False)
     """
-    target = _device(device)
+    target = as_device(device)
     name = DEFAULT_MODEL if model is None else os.fspath(model)
     path = Path(name)
     if path.is_file():
@@ -267,16 +267,3 @@ def _open(path, config):
     model.name = path.name
     model.weights_sha256 = file_sha256(path)
     return model
-
-
-def _device(device):
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-        torch.empty(0, device=target)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r} is not available here: {error}") from error
-    return target

@@ -332,9 +332,14 @@ def test_labels_are_one_vote_each():
         votes_from_labels({})
 
 
-def test_classes_are_learned_from_labels():
+def test_classes_are_learned_from_labels(embedded):
     x = np.random.default_rng(4).normal(size=(400, 2))
     questions, votes = votes_from_labels({"bar": np.where(x[:, 0] > 0, "yes", "no")})
     x = x * [1e-3, 1e3] + 7  # numbers of any scale
     head = VotesHead(questions).fit(x[:300], votes[:300])
     assert head.score(x[300:], votes[300:]) > 0.95
+    # One vote each says nothing of how far volunteers disagree.
+    columns = (
+        VotesHead(questions, max_epochs=1).fit(embedded(x), votes).predict(embedded(x)).colnames
+    )
+    assert columns[1:5] == ["bar_no_fraction", "bar_yes_fraction", "bar", "bar_asked"]

@@ -1,4 +1,7 @@
-"""Heads for the bundled model: ``python -m astroclip_astro.training.mini.heads MOCKS OUT``."""
+"""Heads for the bundled model, of its training's mocks, calibrated with mocks of another seed.
+
+``python -m astroclip_astro.training.mini.heads MOCKS OTHERS OUT``
+"""
 
 from pathlib import Path
 
@@ -18,10 +21,10 @@ from astroclip_astro.weights import load_model
 
 __all__ = [
     "PROPERTIES",
-    "calibration_rows",
     "main",
     "make_heads",
     "observed_embeddings",
+    "rows_for_heads",
     "votes_of",
 ]
 
@@ -94,24 +97,27 @@ def observed_embeddings(model, survey, rows, modality, *, seed=0, progress=True)
     return make_embeddings(np.concatenate(vectors), columns, about)
 
 
-def calibration_rows(survey):
-    """Galaxies that no encoder learned from, in two halves.
+def rows_for_heads(survey, n=None):
+    """Galaxies that heads may learn from, as the encoders did, and those to test them with.
 
     Parameters
     ----------
     survey : MockSurvey
-        The mocks.
+        What the bundled model was trained on.
+    n : int, optional
+        How many to learn from; by default all.
 
     Returns
     -------
-    calibration, test : numpy.ndarray
-        Rows in rising order, int64: what heads are calibrated with, and what nothing was done with.
+    learned, test : numpy.ndarray
+        Rows in rising order, int64. Of the latter, every tenth mock, neither heads nor encoders
+        have learned.
     """
-    rows = np.flatnonzero(held_out(len(survey)) & (survey.truth_array["kind"] == b"galaxy"))
-    return rows[::2], rows[1::2]
+    galaxy, spared = survey.truth_array["kind"] == b"galaxy", held_out(len(survey))
+    return np.flatnonzero(galaxy & ~spared)[:n], np.flatnonzero(galaxy & spared)
 
 
-def make_heads(model, survey, out, *, n=None, seed=0, progress=True):
+def make_heads(model, survey, others, out, *, n=None, seed=0, progress=True):
     """Fit, calibrate and save heads for redshift, properties and morphology.
 
     Parameters
@@ -119,7 +125,9 @@ def make_heads(model, survey, out, *, n=None, seed=0, progress=True):
     model : AstroCLIP
         The bundled model.
     survey : MockSurvey
-        What it was trained on; every tenth, which it never saw, serves to calibrate.
+        What it was trained on; every tenth, which it never saw, is left to test with.
+    others : MockSurvey
+        Mocks of another seed, to calibrate with.
     out : path-like
         Folder of the results, ``{task}-{modality}.safetensors``.
     n : int, optional
@@ -136,24 +144,23 @@ def make_heads(model, survey, out, *, n=None, seed=0, progress=True):
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    galaxy = survey.truth_array["kind"] == b"galaxy"
-    learned = np.flatnonzero(galaxy & ~held_out(len(survey)))[:n]
-    calibration, _ = calibration_rows(survey)
+    learned, _ = rows_for_heads(survey, n)
+    spare = np.flatnonzero(others.truth_array["kind"] == b"galaxy")
+    y, truth = survey.truth[learned], others.truth[spare]
     made = []
     for modality in model.modalities:
-        x, spare = (
-            observed_embeddings(model, survey, rows, modality, seed=seed + i, progress=progress)
-            for i, rows in enumerate((learned, calibration))
+        x, unseen = (
+            observed_embeddings(model, mocks, rows, modality, seed=seed + i, progress=progress)
+            for i, (mocks, rows) in enumerate(((survey, learned), (others, spare)))
         )
-        y, truth = survey.truth[learned], survey.truth[calibration]
         questions, votes = votes_of(survey.truth_array[learned])
         heads = {
             "redshift": MLPHead(seed=seed).fit(x, QTable(y[["redshift"]])),
             "properties": FlowHead(seed=seed).fit(x, QTable(y[list(PROPERTIES)])),
             "morphology": VotesHead(questions, seed=seed).fit(x, votes),
         }
-        heads["redshift"].calibrate(spare, QTable(truth[["redshift"]]))
-        heads["properties"].calibrate(spare, QTable(truth[list(PROPERTIES)]))
+        heads["redshift"].calibrate(unseen, QTable(truth[["redshift"]]))
+        heads["properties"].calibrate(unseen, QTable(truth[list(PROPERTIES)]))
         for task, head in heads.items():
             made.append(out / f"{task}-{modality}.safetensors")
             head.save(made[-1])
@@ -187,17 +194,21 @@ def votes_of(truth):
 
 @click.command()
 @click.argument("mocks", type=click.Path(exists=True, file_okay=False))
+@click.argument("others", type=click.Path(exists=True, file_okay=False))
 @click.argument("out", type=click.Path(file_okay=False))
 @click.option("--model", help="Name or file; default: the bundled model.")
 @click.option("--n", type=int, help="Galaxies to learn from; default: all.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-def main(mocks, out, model, n, seed):
+def main(mocks, others, out, model, n, seed):
     """Fit heads for the bundled model on the mock survey MOCKS; they go to the folder OUT.
 
-    Example: python -m astroclip_astro.training.mini.heads mocks/ heads/
+    MOCKS is what the model was trained on, OTHERS, of another seed, serves to calibrate.
+
+    Example: python -m astroclip_astro.training.mini.heads mocks/ others/ heads/
     """
+    model = load_model(model, device="cpu")
     for path in make_heads(
-        load_model(model, device="cpu"), MockSurvey.open(mocks), out, n=n, seed=seed
+        model, MockSurvey.open(mocks), MockSurvey.open(others), out, n=n, seed=seed
     ):
         click.echo(path)
 

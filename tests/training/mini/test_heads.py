@@ -4,7 +4,7 @@ import numpy as np
 
 import astroclip_astro as aa
 from astroclip_astro.simulate import MockSurvey
-from astroclip_astro.training.mini.heads import calibration_rows, observed_embeddings, votes_of
+from astroclip_astro.training.mini.heads import observed_embeddings, rows_for_heads, votes_of
 from astroclip_astro.training.split import held_out
 
 
@@ -25,13 +25,13 @@ def test_observed_embeddings_are_those_of_the_model_and_repeat():
         assert similarity.argmax() == 1
 
 
-def test_calibration_and_test_were_never_learned_from():
+def test_what_heads_are_tested_with_was_never_learned_from():
     survey = MockSurvey.bundled()
-    calibration, test = calibration_rows(survey)
-    assert not set(calibration) & set(test)
-    both = np.union1d(calibration, test)
-    assert held_out(len(survey))[both].all()
-    assert (survey.truth["kind"][both] == "galaxy").all()
+    learned, test = rows_for_heads(survey)
+    assert not set(learned) & set(test)
+    assert held_out(len(survey))[test].all()
+    assert (survey.truth["kind"][np.union1d(learned, test)] == "galaxy").all()
+    np.testing.assert_array_equal(rows_for_heads(survey, 2)[0], learned[:2])
 
 
 def test_one_vote_for_what_is_asked_and_none_for_what_is_not():
