@@ -4,6 +4,7 @@ from astroclip_astro.quality import Quality
 
 __all__ = [
     "AstroclipError",
+    "CatalogError",
     "InputError",
     "OfflineError",
     "PluginError",
@@ -57,3 +58,7 @@ class OfflineError(WeightsError):
 
 class ProvenanceError(AstroclipError):
     """Embeddings of different models, weights or preprocessing brought together."""
+
+
+class CatalogError(AstroclipError):
+    """A catalog that is missing, damaged, being written by another, or out of disk space."""

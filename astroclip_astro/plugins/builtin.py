@@ -1,9 +1,21 @@
 """What comes with the package, registered through the same hooks as anybody's plugin."""
 
-from astroclip_astro.plugins.entries import ModalityEntry, ModelEntry, SurveyEntry, TaskEntry
+from astroclip_astro.plugins.entries import (
+    EngineEntry,
+    ModalityEntry,
+    ModelEntry,
+    SurveyEntry,
+    TaskEntry,
+)
 from astroclip_astro.plugins.hookspecs import hookimpl
 
-__all__ = ["register_modalities", "register_models", "register_surveys", "register_tasks"]
+__all__ = [
+    "register_engines",
+    "register_modalities",
+    "register_models",
+    "register_surveys",
+    "register_tasks",
+]
 
 _PAPER = "Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450"
 _LEGACY = "Dey et al. 2019, AJ 157, 168, doi:10.3847/1538-3881/ab089d"
@@ -145,3 +157,29 @@ def register_tasks():
         ("fixed-redshift", "FixedRedshift", "embeddings without their trend with redshift"),
     ):
         yield TaskEntry(name=name, summary=summary, factory=f"astroclip_astro.tasks:{head}")
+    for name, summary in (
+        ("redshift", "redshifts, by the bundled model; fitted to simulated galaxies only"),
+        ("properties", "redshift, mass, age, metallicity, sSFR jointly; as redshift"),
+        ("morphology", "votes on smooth, disc, spiral, bar, edge-on; as redshift"),
+    ):
+        yield TaskEntry(
+            name=name, summary=summary, factory=f"astroclip_astro.tasks.bundled:{name}", fitted=True
+        )
+
+
+@hookimpl
+def register_engines():
+    """Register the built-in engines of similarity search.
+
+    Yields
+    ------
+    EngineEntry
+    """
+    for name, engine, summary in (
+        ("lance", "lance:LanceEngine", "the index on disk, read as far as needed"),
+        ("faiss", "faiss:FaissEngine", "an index in memory, for many single searches"),
+        ("exact", "exact:ExactEngine", "every vector, on disk or in memory, on any device"),
+    ):
+        yield EngineEntry(
+            name=name, summary=summary, factory=f"astroclip_astro.catalog.engines.{engine}"
+        )

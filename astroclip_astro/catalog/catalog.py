@@ -1,0 +1,751 @@
+"""EmbeddingCatalog: galaxies by sky position, by column, and by similarity."""
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from scipy.sparse import csr_array
+
+from astroclip_astro.catalog.engines.exact import vectors_of
+from astroclip_astro.catalog.engines.faiss import FaissEngine
+from astroclip_astro.catalog.export import check_export, write_table
+from astroclip_astro.catalog.predicate import predicate, text_in
+from astroclip_astro.catalog.queries import resolve
+from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema, rows_of, table_of
+from astroclip_astro.catalog.selection import Selection
+from astroclip_astro.catalog.sky import Cone, separation
+from astroclip_astro.catalog.store import Store, verify
+from astroclip_astro.embeddings import concat, make_embeddings
+from astroclip_astro.errors import InputError
+from astroclip_astro.plugins import get_manager
+from astroclip_astro.tasks import FixedRedshift
+
+__all__ = ["EmbeddingCatalog"]
+
+# From so many queries on, comparing all vectors beats asking the index for each.
+_MANY_QUERIES = 64
+_MANY_QUERIES_ON_DISK = 512
+# So few rows are compared one by one, sooner than an index finds them among all others.
+_FEW_ROWS = 2000
+_BLOCK = 16384
+# Objects that the trend with redshift is learned from.
+_TREND = 20_000
+
+
+class EmbeddingCatalog:
+    """Embedded galaxies on disk, one row an object, with a vector for each modality.
+
+    Make one with `create` or open one with `open`; the constructor is theirs.
+
+    Parameters
+    ----------
+    store : Store
+        Its rows.
+    model : str, path-like or GalaxyModel, optional
+        What embeds the objects that it is searched with; by default the model of its name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import astroclip_astro as aa
+    >>> from astroclip_astro.catalog import EmbeddingCatalog
+    >>> from astroclip_astro.simulate import MockSurvey
+    >>> mocks = MockSurvey.bundled()
+    >>> embeddings = aa.embed([mocks.spectrum(i) for i in range(8)])
+    >>> with TemporaryDirectory() as folder:
+    ...     catalog = EmbeddingCatalog.create(Path(folder, "mocks"), embeddings)
+    ...     found = catalog.search(mocks.spectrum(3), k=2, where="redshift < 2")
+    >>> found["object_id"][0] == mocks.truth["object_id"][3], len(found)
+    (True, 2)
+    """
+
+    def __init__(self, store, model=None):
+        self._store = store
+        self._model = model
+        self._engines = {}
+
+    @classmethod
+    def create(cls, path, embeddings, columns=None, *, overwrite=False, model=None):
+        """Make a catalog, as a whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Folder to make.
+        embeddings : xarray.DataArray
+            As `astroclip_astro.embed` returns it, of any modalities: the vectors of one
+            ``object_id`` become one row. An object without a vector is kept without.
+        columns : astropy.table.Table, optional
+            Further columns, with units, beside ``object_id``; numbers, truths or text.
+        overwrite : bool
+            Replace a catalog that is there.
+        model : str, path-like or GalaxyModel, optional
+            What embeds the objects that it is searched with; by default the model of its name.
+
+        Returns
+        -------
+        EmbeddingCatalog
+
+        Raises
+        ------
+        InputError
+            If an object has no ``object_id``, or two vectors of one modality, or a column has a
+            name that is taken, or something else than numbers, truths and text.
+        ProvenanceError
+            If the embeddings do not say what made them.
+        FileExistsError
+            If there is something already.
+        CatalogError
+            If the folder cannot be made, or the disk is full.
+        """
+        schema = CatalogSchema.of(embeddings, columns)
+        rows = rows_of(schema, embeddings, columns)
+        return cls(Store.create(path, rows, overwrite=overwrite), model)
+
+    @classmethod
+    def open(cls, path, *, model=None):
+        """Open a catalog.
+
+        Parameters
+        ----------
+        path : path-like
+            Its folder.
+        model : str, path-like or GalaxyModel, optional
+            As for `create`.
+
+        Returns
+        -------
+        EmbeddingCatalog
+
+        Raises
+        ------
+        CatalogError
+            If there is none, or it is damaged.
+        """
+        return cls(Store(path), model)
+
+    @property
+    def path(self):
+        """Its folder (pathlib.Path)."""
+        return self._store.path
+
+    @property
+    def modalities(self):
+        """What there are vectors of (list of str)."""
+        return list(self._store.schema.modalities)
+
+    @property
+    def model(self):
+        """What embeds the objects that it is searched with (str, path-like or GalaxyModel)."""
+        return self.provenance["model"] if self._model is None else self._model
+
+    @property
+    def columns(self):
+        """Names of the columns, without those of vectors (list of str)."""
+        return self._store.schema.names
+
+    @property
+    def provenance(self):
+        """What made the vectors, and more that the embeddings said of themselves (dict of str)."""
+        return dict(self._store.schema.provenance)
+
+    def __len__(self):
+        return self._store.count()
+
+    def __repr__(self):
+        vectors = ", ".join(f"{self._store.count(m)} {m}" for m in self.modalities)
+        return (
+            f"<EmbeddingCatalog {str(self.path)!r}: {len(self)} objects ({vectors} vectors) of "
+            f"{self.provenance['model']!r}>"
+        )
+
+    def check(self, embeddings):
+        """Refuse embeddings that another model, weights or preprocessing made.
+
+        Parameters
+        ----------
+        embeddings : xarray.DataArray
+            As `astroclip_astro.embed` returns it.
+
+        Raises
+        ------
+        ProvenanceError
+            If they cannot be compared with those of the catalog; the message names both.
+        """
+        self._store.schema.check(embeddings)
+
+    def append(self, embeddings, columns=None):
+        """Add objects, all or none.
+
+        Parameters
+        ----------
+        embeddings : xarray.DataArray
+            Of the catalog's model and modalities.
+        columns : astropy.table.Table, optional
+            As for `create`, with the same further columns; units are converted.
+
+        Raises
+        ------
+        InputError
+            If an object is there already, or as for `create`.
+        ProvenanceError
+            If the embeddings are of another model, weights or preprocessing.
+        CatalogError
+            If another process is writing, and goes on for a minute, or the disk is full.
+        """
+        self._store.append(rows_of(self._store.schema, embeddings, columns))
+
+    def delete(self, object_id=None, *, where=None):
+        """Delete objects.
+
+        Parameters
+        ----------
+        object_id : str or sequence of str, optional
+            Which.
+        where : str, optional
+            Condition on columns, as for `search`; one of the two.
+
+        Returns
+        -------
+        int
+            How many there were.
+
+        Raises
+        ------
+        InputError
+            If none or both of the two are given, or one of them makes no sense.
+        CatalogError
+            As `append` does.
+        """
+        if (object_id is None) == (where is None):
+            raise InputError("expected either object_id or where")
+        if where is None:
+            ids = [object_id] if isinstance(object_id, str) else list(object_id)
+            return self._store.delete(text_in("object_id", ids)) if ids else 0
+        return self._store.delete(predicate(where, self._store.schema.kinds))
+
+    def compact(self):
+        """Bring the catalog into order after changes: small files, deleted rows, indexes.
+
+        Above 20,000 vectors it is the index that makes a search quick; what was added since is
+        found as well, but slowly.
+
+        Raises
+        ------
+        CatalogError
+            As `append` does.
+        """
+        self._store.compact()
+
+    def verify(self):
+        """Check every file against its checksum.
+
+        Returns
+        -------
+        list of Damage
+            Empty if all is well.
+        """
+        return verify(self.path)
+
+    def load(self, modality, *, engine="faiss"):
+        """Read the vectors of a modality into memory, for many searches.
+
+        Parameters
+        ----------
+        modality : str
+            Which.
+        engine : {"faiss", "exact"}
+            What to search them with: faiss is quicker with single queries, and takes a while to
+            build the first time.
+
+        Returns
+        -------
+        EmbeddingCatalog
+            Itself.
+        """
+        self._check_modality(modality)
+        self._engine("exact", modality, load=True)
+        if engine == "faiss":
+            self._engine("faiss", modality)
+        elif engine != "exact":
+            raise InputError(f"engine is {engine!r}, expected 'faiss' or 'exact'")
+        return self
+
+    def search(
+        self,
+        query,
+        k=10,
+        *,
+        modality=None,
+        cone=None,
+        region=None,
+        where=None,
+        exclude_self=False,
+        at_fixed_redshift=False,
+        combine="each",
+        engine="auto",
+    ):
+        """Find the most similar objects.
+
+        Parameters
+        ----------
+        query : xarray.DataArray, str, object, or sequence of these
+            An embedding; the ``object_id`` of an object of the catalog; anything that
+            `astroclip_astro.embed` takes, which is embedded on the spot; or several.
+        k : int
+            How many objects to find.
+        modality : str, optional
+            Which vectors are ranked: "image" finds images, also for a spectrum. By default those
+            of the modality of the query.
+        cone : tuple of astropy.coordinates.SkyCoord and astropy.units.Quantity, optional
+            Find only what is within a radius of a position.
+        region : mocpy.MOC or regions.SkyRegion, optional
+            Find only what is within an outline.
+        where : str, optional
+            Find only what fulfils a condition on columns, such as ``"0.1 < z AND z < 0.3"``: see
+            `astroclip_astro.catalog.predicate`. Numbers are in the units of the columns.
+        exclude_self : bool
+            Leave out the objects that have the ``object_id`` of the query.
+        at_fixed_redshift : bool
+            Rank what is left of the vectors when their mean trend with redshift is taken off, so
+            that similar means more than "at the same redshift". Objects without a redshift are not
+            found.
+        combine : {"each", "mean"}
+            Whether several objects are searched for one by one, or for what is like all of them:
+            the mean of their unit vectors.
+        engine : str
+            "auto", or a registered engine: "lance", "faiss", "exact".
+
+        Returns
+        -------
+        astropy.table.QTable
+            The most similar first: ``object_id``, ``score`` (cosine), ``separation`` from the
+            centre of the cone, else from the query where its position is known, and the columns of
+            the catalog. `k` rows for each object of the query, fewer only where fewer fulfil the
+            conditions. Where several are searched for one by one, also ``query`` (position) and
+            ``query_id``.
+
+        Raises
+        ------
+        InputError
+            If an argument makes no sense, or the query has no vector.
+        ProvenanceError
+            If the query is an embedding of another model.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"k is {k!r}, expected a whole number of 1 or more")
+        if combine not in ("each", "mean"):
+            raise InputError(f"combine is {combine!r}, expected 'each' or 'mean'")
+        if modality is not None:
+            self._check_modality(modality)
+        asked, single = resolve(query, self, modality)
+        if modality is None:
+            (modality, *others) = sorted(set(asked.coords["modality"].values))
+            if others:
+                raise InputError(
+                    f"the query has {modality} and {' and '.join(others)}: say which vectors are "
+                    "to be ranked, modality=…"
+                )
+            self._check_modality(modality)
+        if at_fixed_redshift:
+            asked = self._residual(asked)
+        directions = asked.astroclip.normalized().values
+        ids = asked.coords["object_id"].values
+        places = np.stack([asked.coords["ra"].values, asked.coords["dec"].values], axis=1)
+        excluded = [[name] for name in ids] if exclude_self else [[] for _ in ids]
+        if combine == "mean":
+            directions = directions.astype(float).mean(0, keepdims=True)
+            directions = (directions / np.linalg.norm(directions)).astype(np.float32)
+            excluded = [[name for names in excluded for name in names]]
+            places, single = places[:1] * np.nan, True
+        selection = Selection(self._store, modality, where=where, cone=cone, region=region)
+        spare = k + max(map(len, excluded))
+        rowids, scores = self._ranked(directions, spare, selection, engine, at_fixed_redshift)
+        return self._answer(
+            rowids, scores, k, excluded, places, None if single else ids, selection.sky
+        )
+
+    def crossmatch(self, others, radius=1 * u.arcsec):
+        """Find the nearest object on the sky for each of some positions.
+
+        Parameters
+        ----------
+        others : astropy.coordinates.SkyCoord, astropy.table.Table or EmbeddingCatalog
+            Positions; a table has ``ra`` and ``dec`` (deg unless they have a unit).
+        radius : astropy.units.Quantity
+            Farther than that, it is another object.
+
+        Returns
+        -------
+        astropy.table.QTable
+            A row per match, in the order of the others: ``other`` (position among them),
+            ``other_id`` where they have an ``object_id``, ``separation`` (arcsec), and the columns
+            of the catalog.
+
+        Raises
+        ------
+        InputError
+            If the others have no positions, or the radius is no angle.
+        """
+        coordinates, names = _positions(others)
+        try:
+            limit = u.Quantity(radius).to(u.deg)
+        except (u.UnitsError, TypeError) as error:
+            raise InputError(f"radius is {radius!r}: expected an angle") from error
+        rows = self.table()
+        known = np.flatnonzero(np.isfinite(rows["ra"]) & np.isfinite(rows["dec"]))
+        usable = np.flatnonzero(np.isfinite(coordinates.ra) & np.isfinite(coordinates.dec))
+        if not (known.size and usable.size):
+            near, apart = np.empty(0, int), np.empty(0) * u.deg
+            usable = usable[:0]
+        else:
+            mine = SkyCoord(rows["ra"][known], rows["dec"][known])
+            near, apart, _ = coordinates[usable].match_to_catalog_sky(mine)
+        close = np.flatnonzero(apart <= limit)
+        found = rows[known[near[close]]]
+        found.add_column(apart[close].to(u.arcsec), index=0, name="separation")
+        if names is not None:
+            found.add_column(names[usable[close]], index=0, name="other_id")
+        found.add_column(usable[close], index=0, name="other")
+        return found
+
+    def neighbors_graph(self, k=10, *, modality, where=None):
+        """Who is most similar to whom: the graph that clustering and UMAP start from.
+
+        Parameters
+        ----------
+        k : int
+            How many neighbours each object has; it is not its own.
+        modality : str
+            Which vectors are compared.
+        where : str, optional
+            Condition on columns, as for `search`: of objects as well as of neighbours.
+
+        Returns
+        -------
+        graph : scipy.sparse.csr_array
+            Shape (n, n), float32: cosine of the object of the row with that of the column.
+        object_id : numpy.ndarray
+            Of rows and columns, shape (n,).
+
+        Raises
+        ------
+        InputError
+            If there are not more than `k` objects.
+        """
+        self._check_modality(modality)
+        selection = Selection(self._store, modality, where=where)
+        rowids, n = selection.rowids, selection.count()
+        if not 1 <= k < n:
+            raise InputError(f"k is {k}, expected 1 to {n - 1}: {n} objects have a vector")
+        engine = self._engine("exact", modality, load=True)
+        parts = []
+        for start in range(0, n, _BLOCK):
+            mine = rowids[start : start + _BLOCK]
+            at = np.searchsorted(engine.rowids, mine)
+            unit = (engine.vectors[at].float() * engine.inverse_norms[at, None]).cpu().numpy()
+            found, scores = engine.search(unit, k + 1, selection)
+            # Of equal vectors, any may come first.
+            other = found != mine[:, None]
+            other[other.all(1), -1] = False
+            parts.append((found[other].reshape(-1, k), scores[other].reshape(-1, k)))
+        found, scores = (np.concatenate(one) for one in zip(*parts, strict=True))
+        at = np.searchsorted(rowids, found)
+        graph = csr_array((scores.ravel(), at.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+        return graph, self._columns(rowids, ["object_id"])["object_id"].value
+
+    def table(self, *, columns=None, where=None, cone=None, region=None):
+        """The objects without their vectors.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Which; by default all.
+        where, cone, region : optional
+            As for `search`.
+
+        Returns
+        -------
+        astropy.table.QTable
+            A row per object. What is unknown is NaN or masked.
+
+        Raises
+        ------
+        InputError
+            If there is no such column, or a condition makes no sense.
+        """
+        names = self.columns if columns is None else list(columns)
+        odd = [name for name in names if name not in self.columns]
+        if odd:
+            raise InputError(
+                f"there is no column {', '.join(odd)}; there are {', '.join(self.columns)}"
+            )
+        return self._columns(Selection(self._store, where=where, cone=cone, region=region), names)
+
+    def embeddings(self, modality, *, where=None, cone=None, region=None):
+        """The vectors of a modality, for heads and whatever else takes embeddings.
+
+        Parameters
+        ----------
+        modality : str
+            Which.
+        where, cone, region : optional
+            As for `search`.
+
+        Returns
+        -------
+        xarray.DataArray
+            As `astroclip_astro.embed` returns it, dims ("object", "feature"), float32: what float16
+            has kept of them.
+
+        Raises
+        ------
+        InputError
+            If there is no such modality, or a condition makes no sense.
+        """
+        self._check_modality(modality)
+        selection = Selection(self._store, modality, where=where, cone=cone, region=region)
+        return self._embeddings(selection, modality)
+
+    def stored(self, object_ids, modality=None):
+        """The vectors of some objects.
+
+        Parameters
+        ----------
+        object_ids : sequence of str
+            Which objects.
+        modality : str, optional
+            Of which modality, where they have it, else of another.
+
+        Returns
+        -------
+        xarray.DataArray
+            In the order given, dims ("object", "feature").
+
+        Raises
+        ------
+        InputError
+            If one of them is not there, or has no vector at all.
+        """
+        order = sorted(self.modalities, key=lambda one: one != modality)
+        sql, found = text_in("object_id", list(object_ids)), {}
+        for one in order:
+            rows = self._embeddings(Selection.of_sql(self._store, one, sql), one)
+            for i, name in enumerate(rows.coords["object_id"].values):
+                found.setdefault(str(name), rows[[i]])
+        lost = [name for name in object_ids if name not in found]
+        if lost:
+            there = self._store.dataset.count_rows(filter=text_in("object_id", lost[:1]))
+            raise InputError(
+                "it has no vector in the catalog"
+                if there
+                else f"there is no such object in {self.path.name}; a file is given as a Path",
+                object_id=lost[0],
+            )
+        return concat([found[str(name)] for name in object_ids])
+
+    def export(self, path, *, where=None, cone=None, region=None, overwrite=False):
+        """Write objects with their vectors for other programs.
+
+        Parameters
+        ----------
+        path : path-like
+            The suffix decides the format: ``.fits``, ``.vot`` (VOTable), ``.ecsv`` or
+            ``.parquet``; without one, a folder with a HATS catalog.
+        where, cone, region : optional
+            As for `search`.
+        overwrite : bool
+            Replace what is there.
+
+        Returns
+        -------
+        int
+            How many objects were written.
+
+        Raises
+        ------
+        InputError
+            If the suffix is unknown, the folder does not exist, or a condition makes no sense.
+        FileExistsError
+            If there is something already and `overwrite` is not set.
+        """
+        path = check_export(path, overwrite=overwrite)
+        selection = Selection(self._store, where=where, cone=cone, region=region)
+        return write_table(path, selection, overwrite=overwrite)
+
+    def _check_modality(self, modality):
+        if modality not in self.modalities:
+            raise InputError(
+                f"modality is {modality!r}: the catalog has vectors of "
+                f"{' and '.join(self.modalities)}"
+            )
+
+    def _columns(self, selection, names):
+        """Columns of rows as a table."""
+        if isinstance(selection, np.ndarray):
+            stored = self._store.dataset._take_rows(selection.tolist(), columns=names)
+        else:
+            batches = [batch for _, batch in selection.batches(names)]
+            fields = [self._store.schema.arrow.field(name) for name in names]
+            stored = pa.Table.from_batches(batches, pa.schema(fields))
+        table = table_of(self._store.schema, stored)
+        table.meta = self.provenance
+        return table
+
+    def _embeddings(self, selection, modality):
+        """Embeddings of the selected objects."""
+        names = ["object_id", "ra", "dec", "redshift", "survey"]
+        named = {name: f"{modality}_{name}" for name in OF_VECTORS}
+        wanted = [*names, *named.values(), modality]
+        batches = [batch for _, batch in selection.batches(wanted)]
+        fields = [self._store.schema.arrow.field(name) for name in wanted]
+        stored = pa.Table.from_batches(batches, pa.schema(fields))
+        table = table_of(self._store.schema, stored.drop_columns([modality]))
+        columns = {name: table[name] for name in names}
+        columns |= {name: table[one] for name, one in named.items()}
+        columns["modality"] = [modality] * len(table)
+        vectors = np.empty((len(table), self._store.schema.features), np.float32)
+        if len(table):
+            vectors[:] = np.concatenate([vectors_of(c) for c in stored[modality].chunks])
+        return make_embeddings(vectors, columns, self.provenance)
+
+    def _fixed_redshift(self, modality):
+        """The trend of the vectors of a modality with redshift, learned from some of them."""
+        version = self._store.dataset.version
+        made, head = self._engines.get(("trend", modality, None), (None, None))
+        if made != version:
+            selection = Selection(self._store, modality, where="redshift IS NOT NULL")
+            some = np.random.default_rng(0).permutation(selection.rowids)[:_TREND]
+            names = ["redshift", modality]
+            stored = self._store.dataset._take_rows(np.sort(some).tolist(), columns=names)
+            vectors = np.concatenate([vectors_of(chunk) for chunk in stored[modality].chunks])
+            head = FixedRedshift().fit(vectors, stored["redshift"].to_numpy())
+            self._engines["trend", modality, None] = (version, head)
+        return head
+
+    def _engine(self, name, modality, *, load=False, fixed_redshift=False):
+        """The engine for the catalog as it is now."""
+        version = self._store.dataset.version
+        key = (name, modality, fixed_redshift)
+        made, engine = self._engines.get(key, (None, None))
+        if made != version:
+            if name == "faiss":
+                exact = self._engine("exact", modality, load=True)
+                engine = FaissEngine(self._store, modality, exact)
+            else:
+                engine = get_manager().load("engine", name)(self._store, modality)
+            self._engines[key] = (version, engine)
+        if load and not engine.loaded:
+            engine.load(self._trend(modality) if fixed_redshift else None)
+        return engine
+
+    def _ranked(self, queries, k, selection, engine, fixed_redshift):
+        """Rows and scores by the engine that suits."""
+        modality = selection.modality
+        if fixed_redshift:
+            if engine not in ("auto", "exact"):
+                raise InputError(f"engine is {engine!r}: at_fixed_redshift is for 'exact'")
+            engine = self._engine("exact", modality, load=True, fixed_redshift=True)
+            return engine.search(queries, k, selection)
+        if engine != "auto":
+            return self._engine(engine, modality).search(queries, k, selection)
+        found = self._suitable(len(queries), selection).search(queries, k, selection)
+        least = int((found[0] >= 0).sum(1).min())
+        if least < k and least < selection.count():
+            # An index looks at some partitions only, and may find fewer than there are.
+            return self._engine("exact", modality).search(queries, k, selection)
+        return found
+
+    def _suitable(self, queries, selection):
+        """The engine for so many queries."""
+        modality = selection.modality
+        made = {
+            name: engine
+            for (name, of, fixed), (version, engine) in self._engines.items()
+            if of == modality and fixed is False and version == self._store.dataset.version
+        }
+        exact = made.get("exact") or self._engine("exact", modality)
+        many = _MANY_QUERIES if exact.loaded else _MANY_QUERIES_ON_DISK
+        few = not selection.everything and (
+            selection.sky is not None or selection.count() <= _FEW_ROWS
+        )
+        if queries >= many or few:
+            return exact
+        if "faiss" in made:
+            return made["faiss"]
+        return self._engine("lance", modality) if self._store.indexed(modality) else exact
+
+    def _answer(self, rowids, scores, k, excluded, places, query_ids, sky):
+        """What a search found as a table."""
+        there = rowids >= 0
+        table = self._columns(rowids[there], self.columns)
+        asked = np.nonzero(there)[0]
+        keep = np.ones(len(table), bool)
+        if any(excluded):
+            ids = np.asarray(table["object_id"])
+            pairs = zip(ids, asked, strict=True)
+            keep = np.array([one not in excluded[q] for one, q in pairs], bool)
+        # The place of each row among those that its query keeps.
+        kept = np.cumsum(keep)
+        before = np.concatenate([[0], kept])[np.searchsorted(asked, asked)]
+        keep &= kept - before <= k
+        table, asked = table[keep], asked[keep]
+        ra, dec = (np.asarray(table[name]) for name in ("ra", "dec"))
+        if isinstance(sky, Cone):
+            apart = sky.separation(ra, dec)
+        else:
+            apart = separation(*places[asked].T, ra, dec)
+        table.add_column(scores[there][keep], index=1, name="score")
+        table.add_column((apart * u.deg).to(u.arcsec), index=2, name="separation")
+        if query_ids is not None:
+            table.add_column(query_ids[asked], index=0, name="query_id")
+            table.add_column(asked, index=0, name="query")
+        return table
+
+    def _trend(self, modality):
+        """Takes the mean trend with redshift off vectors; see `ExactEngine.load`."""
+        head = self._fixed_redshift(modality)
+        low, high = head.redshift_range_
+
+        def residual(vectors, redshift):
+            there = (redshift >= low) & (redshift <= high)
+            found = np.zeros(vectors.shape, np.float32)
+            found[there] = head.transform(vectors[there], redshift[there])
+            return found, there
+
+        return residual
+
+    def _residual(self, asked):
+        """Queries without the trend with redshift of their modality."""
+        parts = []
+        for one in np.unique(asked.coords["modality"].values):
+            head = self._fixed_redshift(str(one))
+            rows = asked[asked.coords["modality"].values == one]
+            vectors = head.transform(rows.values, rows.coords["redshift"].values)
+            parts.append(rows.copy(data=vectors.astype(np.float32)))
+        order = np.concatenate(
+            [np.flatnonzero(asked.coords["modality"].values == p.modality.values[0]) for p in parts]
+        )
+        return xr.concat(parts, "object")[np.argsort(order)]
+
+
+def _positions(others):
+    """Coordinates of others, and their identifiers or None."""
+    if isinstance(others, EmbeddingCatalog):
+        others = others.table(columns=["object_id", "ra", "dec"])
+    if isinstance(others, SkyCoord):
+        return others.icrs.reshape(-1), None
+    if not isinstance(others, Table) or not {"ra", "dec"} <= set(others.colnames):
+        raise InputError(
+            f"others is a {type(others).__name__}: expected a SkyCoord, a catalog, or a table with "
+            "ra and dec"
+        )
+    ra, dec = (
+        u.Quantity(np.ma.filled(others[name], np.nan), others[name].unit or u.deg)
+        for name in ("ra", "dec")
+    )
+    names = np.asarray(others["object_id"]) if "object_id" in others.colnames else None
+    return SkyCoord(ra, dec), names
