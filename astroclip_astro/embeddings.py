@@ -14,6 +14,7 @@ __all__ = [
     "EmbeddingAccessor",
     "check_output",
     "concat",
+    "directions",
     "from_table",
     "make_embeddings",
     "open_embeddings",
@@ -153,7 +154,7 @@ class EmbeddingAccessor:
             If a vector is zero, so that it has no direction.
         """
         rows = self.rows()
-        unit = _directions(rows.values)
+        unit = directions(rows.values)
         lost = np.isnan(unit).any(1) & rows.astroclip.valid.values
         if lost.any():
             name = rows.coords["object_id"].values[lost][0] or f"row {np.flatnonzero(lost)[0]}"
@@ -185,7 +186,7 @@ class EmbeddingAccessor:
         mine = self.rows()
         others = mine if other is None else other.astroclip.rows()
         return xr.DataArray(
-            _cosine(_directions(mine.values), _directions(others.values)),
+            _cosine(directions(mine.values), directions(others.values)),
             dims=("object", "other"),
             coords={
                 "object_id": ("object", mine.coords["object_id"].values),
@@ -223,7 +224,7 @@ class EmbeddingAccessor:
         """
         self.check_same_space(query)
         mine, asked = self.rows(), query.astroclip.rows()
-        here, wanted = _directions(mine.values), _directions(asked.values)
+        here, wanted = directions(mine.values), directions(asked.values)
         ids = asked.coords["object_id"].values
         lost = np.flatnonzero(np.isnan(wanted).any(1))
         if lost.size:
@@ -311,8 +312,27 @@ class EmbeddingAccessor:
         write_rows(from_table(self.to_table()), self._array.dims, path)
 
 
-def _directions(vectors):
-    """Unit vectors; NaN for what has no direction, be it missing or zero."""
+def directions(vectors):
+    """Scale vectors to unit length.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        Shape (n, feature), float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, feature), float32; NaN for what has no direction, be it missing or zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroclip_astro.embeddings import directions
+    >>> directions(np.array([[3, 4], [0, 0]], np.float32))
+    array([[0.6, 0.8],
+           [nan, nan]], dtype=float32)
+    """
     # In float64, in which no square of a float32 overflows or vanishes.
     norm = np.sqrt(np.einsum("of,of->o", vectors, vectors, dtype=np.float64))[:, None]
     return np.divide(

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import xarray as xr
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
@@ -12,12 +11,12 @@ from astroclip_astro.catalog.engines.exact import vectors_of
 from astroclip_astro.catalog.engines.faiss import FaissEngine
 from astroclip_astro.catalog.export import check_export, write_table
 from astroclip_astro.catalog.predicate import predicate, text_in
-from astroclip_astro.catalog.queries import resolve
+from astroclip_astro.catalog.queries import Query, resolve
 from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema, rows_of, table_of
 from astroclip_astro.catalog.selection import Selection
 from astroclip_astro.catalog.sky import Cone, separation
 from astroclip_astro.catalog.store import Store, verify
-from astroclip_astro.embeddings import concat, make_embeddings
+from astroclip_astro.embeddings import concat, directions, make_embeddings
 from astroclip_astro.errors import InputError
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.tasks import FixedRedshift
@@ -66,6 +65,7 @@ class EmbeddingCatalog:
         self._store = store
         self._model = model
         self._engines = {}
+        self._resident = None  # version, row ids in rising order, and the columns of these rows
 
     @classmethod
     def create(cls, path, embeddings, columns=None, *, overwrite=False, model=None):
@@ -133,6 +133,11 @@ class EmbeddingCatalog:
         return self._store.path
 
     @property
+    def schema(self):
+        """Columns, units and provenance (CatalogSchema)."""
+        return self._store.schema
+
+    @property
     def modalities(self):
         """What there are vectors of (list of str)."""
         return list(self._store.schema.modalities)
@@ -161,21 +166,6 @@ class EmbeddingCatalog:
             f"<EmbeddingCatalog {str(self.path)!r}: {len(self)} objects ({vectors} vectors) of "
             f"{self.provenance['model']!r}>"
         )
-
-    def check(self, embeddings):
-        """Refuse embeddings that another model, weights or preprocessing made.
-
-        Parameters
-        ----------
-        embeddings : xarray.DataArray
-            As `astroclip_astro.embed` returns it.
-
-        Raises
-        ------
-        ProvenanceError
-            If they cannot be compared with those of the catalog; the message names both.
-        """
-        self._store.schema.check(embeddings)
 
     def append(self, embeddings, columns=None):
         """Add objects, all or none.
@@ -251,7 +241,7 @@ class EmbeddingCatalog:
         return verify(self.path)
 
     def load(self, modality, *, engine="faiss"):
-        """Read the vectors of a modality into memory, for many searches.
+        """Read the vectors of a modality, and all columns, into memory, for many searches.
 
         Parameters
         ----------
@@ -267,6 +257,12 @@ class EmbeddingCatalog:
             Itself.
         """
         self._check_modality(modality)
+        version = self._store.dataset.version
+        if self._resident is None or self._resident[0] != version:
+            rows = self._store.dataset.to_table(columns=self.columns, with_row_id=True)
+            rows = rows.sort_by("_rowid").combine_chunks()
+            rowids = rows["_rowid"].to_numpy().astype(np.int64)
+            self._resident = (version, rowids, rows.drop_columns(["_rowid"]))
         self._engine("exact", modality, load=True)
         if engine == "faiss":
             self._engine("faiss", modality)
@@ -341,9 +337,9 @@ class EmbeddingCatalog:
             raise InputError(f"combine is {combine!r}, expected 'each' or 'mean'")
         if modality is not None:
             self._check_modality(modality)
-        asked, single = resolve(query, self, modality)
+        asked = resolve(query, self, modality)
         if modality is None:
-            (modality, *others) = sorted(set(asked.coords["modality"].values))
+            (modality, *others) = sorted(set(asked.modality))
             if others:
                 raise InputError(
                     f"the query has {modality} and {' and '.join(others)}: say which vectors are "
@@ -351,22 +347,19 @@ class EmbeddingCatalog:
                 )
             self._check_modality(modality)
         if at_fixed_redshift:
-            asked = self._residual(asked)
-        directions = asked.astroclip.normalized().values
-        ids = asked.coords["object_id"].values
-        places = np.stack([asked.coords["ra"].values, asked.coords["dec"].values], axis=1)
-        excluded = [[name] for name in ids] if exclude_self else [[] for _ in ids]
+            asked.vectors = self._residual(asked)
         if combine == "mean":
-            directions = directions.astype(float).mean(0, keepdims=True)
-            directions = (directions / np.linalg.norm(directions)).astype(np.float32)
-            excluded = [[name for names in excluded for name in names]]
-            places, single = places[:1] * np.nan, True
+            mean = directions(asked.directions.mean(0, keepdims=True))
+            unknown = np.full(1, np.nan)
+            excluded = [set(asked.object_id)] if exclude_self else [set()]
+            asked = Query(mean, unknown, unknown, unknown, unknown, unknown, single=True)
+        else:
+            excluded = [{name} if exclude_self else set() for name in asked.object_id]
         selection = Selection(self._store, modality, where=where, cone=cone, region=region)
-        spare = k + max(map(len, excluded))
-        rowids, scores = self._ranked(directions, spare, selection, engine, at_fixed_redshift)
-        return self._answer(
-            rowids, scores, k, excluded, places, None if single else ids, selection.sky
+        rowids, scores = self._ranked(
+            asked.directions, k + max(map(len, excluded)), selection, engine, at_fixed_redshift
         )
+        return self._answer(rowids, scores, k, excluded, asked, selection.sky)
 
     def crossmatch(self, others, radius=1 * u.arcsec):
         """Find the nearest object on the sky for each of some positions.
@@ -455,7 +448,7 @@ class EmbeddingCatalog:
         found, scores = (np.concatenate(one) for one in zip(*parts, strict=True))
         at = np.searchsorted(rowids, found)
         graph = csr_array((scores.ravel(), at.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
-        return graph, self._columns(rowids, ["object_id"])["object_id"].value
+        return graph, np.array(self._rows(rowids)["object_id"].to_pylist())
 
     def table(self, *, columns=None, where=None, cone=None, region=None):
         """The objects without their vectors.
@@ -583,17 +576,18 @@ class EmbeddingCatalog:
                 f"{' and '.join(self.modalities)}"
             )
 
+    def _rows(self, rowids):
+        """All columns of rows, from memory where they are."""
+        if self._resident is not None and self._resident[0] == self._store.dataset.version:
+            _, known, rows = self._resident
+            return rows.take(np.searchsorted(known, rowids))
+        return self._store.dataset._take_rows(rowids.tolist(), columns=self.columns)
+
     def _columns(self, selection, names):
-        """Columns of rows as a table."""
-        if isinstance(selection, np.ndarray):
-            stored = self._store.dataset._take_rows(selection.tolist(), columns=names)
-        else:
-            batches = [batch for _, batch in selection.batches(names)]
-            fields = [self._store.schema.arrow.field(name) for name in names]
-            stored = pa.Table.from_batches(batches, pa.schema(fields))
-        table = table_of(self._store.schema, stored)
-        table.meta = self.provenance
-        return table
+        """Columns of what is selected."""
+        batches = [batch for _, batch in selection.batches(names)]
+        fields = [self._store.schema.arrow.field(name) for name in names]
+        return table_of(self._store.schema, pa.Table.from_batches(batches, pa.schema(fields)))
 
     def _embeddings(self, selection, modality):
         """Embeddings of the selected objects."""
@@ -678,32 +672,30 @@ class EmbeddingCatalog:
             return made["faiss"]
         return self._engine("lance", modality) if self._store.indexed(modality) else exact
 
-    def _answer(self, rowids, scores, k, excluded, places, query_ids, sky):
+    def _answer(self, rowids, scores, k, excluded, asked, sky):
         """What a search found as a table."""
         there = rowids >= 0
-        table = self._columns(rowids[there], self.columns)
-        asked = np.nonzero(there)[0]
-        keep = np.ones(len(table), bool)
+        stored = self._rows(rowids[there])
+        scores, number = scores[there], np.nonzero(there)[0]
         if any(excluded):
-            ids = np.asarray(table["object_id"])
-            pairs = zip(ids, asked, strict=True)
-            keep = np.array([one not in excluded[q] for one, q in pairs], bool)
-        # The place of each row among those that its query keeps.
-        kept = np.cumsum(keep)
-        before = np.concatenate([[0], kept])[np.searchsorted(asked, asked)]
-        keep &= kept - before <= k
-        table, asked = table[keep], asked[keep]
-        ra, dec = (np.asarray(table[name]) for name in ("ra", "dec"))
+            ids = stored["object_id"].to_pylist()
+            keep = np.array([i not in excluded[q] for i, q in zip(ids, number, strict=True)], bool)
+            stored, scores, number = stored.filter(keep), scores[keep], number[keep]
+        place = np.arange(len(number)) - np.searchsorted(number, number)
+        if len(place) and place.max() >= k:
+            keep = place < k
+            stored, scores, number = stored.filter(keep), scores[keep], number[keep]
+        ra, dec = (stored[name].to_numpy() for name in ("ra", "dec"))
         if isinstance(sky, Cone):
             apart = sky.separation(ra, dec)
         else:
-            apart = separation(*places[asked].T, ra, dec)
-        table.add_column(scores[there][keep], index=1, name="score")
-        table.add_column((apart * u.deg).to(u.arcsec), index=2, name="separation")
-        if query_ids is not None:
-            table.add_column(query_ids[asked], index=0, name="query_id")
-            table.add_column(asked, index=0, name="query")
-        return table
+            apart = separation(asked.ra[number], asked.dec[number], ra, dec)
+        first = {}
+        if not asked.single:
+            first = {"query": number, "query_id": asked.object_id[number]}
+        first["object_id"] = None  # its place
+        first |= {"score": scores, "separation": (3600 * apart) * u.arcsec}
+        return table_of(self._store.schema, stored, first)
 
     def _trend(self, modality):
         """Takes the mean trend with redshift off vectors; see `ExactEngine.load`."""
@@ -719,17 +711,13 @@ class EmbeddingCatalog:
         return residual
 
     def _residual(self, asked):
-        """Queries without the trend with redshift of their modality."""
-        parts = []
-        for one in np.unique(asked.coords["modality"].values):
+        """Vectors of queries without the trend with redshift of their modality."""
+        found = np.empty_like(asked.vectors)
+        for one in set(asked.modality):
+            mine = asked.modality == one
             head = self._fixed_redshift(str(one))
-            rows = asked[asked.coords["modality"].values == one]
-            vectors = head.transform(rows.values, rows.coords["redshift"].values)
-            parts.append(rows.copy(data=vectors.astype(np.float32)))
-        order = np.concatenate(
-            [np.flatnonzero(asked.coords["modality"].values == p.modality.values[0]) for p in parts]
-        )
-        return xr.concat(parts, "object")[np.argsort(order)]
+            found[mine] = head.transform(asked.vectors[mine], asked.redshift[mine])
+        return found
 
 
 def _positions(others):

@@ -1,17 +1,115 @@
 """What a catalog can be searched with: embeddings, identifiers, and whatever can be embedded."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 
 from astroclip_astro.api import embed
-from astroclip_astro.embeddings import concat
+from astroclip_astro.embeddings import directions
 from astroclip_astro.errors import InputError
+from astroclip_astro.quality import Quality
 
-__all__ = ["resolve"]
+__all__ = ["Query", "resolve"]
+
+
+@dataclass
+class Query:
+    """What is searched for: vectors, and what is known of their objects.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        Shape (q, feature), float32.
+    object_id, modality : numpy.ndarray
+        Shape (q,), str.
+    ra, dec : numpy.ndarray
+        ICRS, deg, shape (q,); NaN where unknown.
+    redshift : numpy.ndarray
+        Shape (q,); NaN where unknown.
+    single : bool
+        Whether it is one object and no collection.
+    """
+
+    vectors: np.ndarray
+    object_id: np.ndarray
+    modality: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    redshift: np.ndarray
+    single: bool = False
+
+    @classmethod
+    def of(cls, embeddings, schema):
+        """Look at embeddings.
+
+        Parameters
+        ----------
+        embeddings : xarray.DataArray
+            As `astroclip_astro.embed` returns it.
+        schema : CatalogSchema
+            Of the catalog.
+
+        Returns
+        -------
+        Query
+
+        Raises
+        ------
+        InputError
+            If it is no embedding, or an object has no vector.
+        ProvenanceError
+            If it is of another model.
+        """
+        names = ("object_id", "modality", "ra", "dec", "redshift", "quality")
+        dims = embeddings.dims
+        if dims not in (("feature",), ("object", "feature")) or any(
+            name not in embeddings.coords for name in names
+        ):
+            embeddings = embeddings.astroclip.rows()  # of other dims, or none at all
+        schema.check(embeddings)
+        found = {name: np.atleast_1d(embeddings.coords[name].values) for name in names}
+        quality = found.pop("quality")
+        lost = np.flatnonzero(quality & int(Quality.NOT_EMBEDDED))
+        if lost.size:
+            flags = ", ".join(Quality(int(quality[lost[0]])).names)
+            raise InputError(
+                f"it has no vector to search with ({flags})",
+                object_id=str(found["object_id"][lost[0]]) or f"query {lost[0]}",
+            )
+        return cls(np.atleast_2d(embeddings.values), **found, single=dims == ("feature",))
+
+    @classmethod
+    def joined(cls, parts):
+        """Several one after the other.
+
+        Parameters
+        ----------
+        parts : sequence of Query
+            At least one.
+
+        Returns
+        -------
+        Query
+        """
+        names = ("vectors", "object_id", "modality", "ra", "dec", "redshift")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    @property
+    def directions(self):
+        """Unit vectors, shape (q, feature), float32 (numpy.ndarray)."""
+        unit = directions(self.vectors)
+        lost = np.flatnonzero(np.isnan(unit).any(1))
+        if lost.size:
+            raise InputError(
+                "its vector has no direction",
+                object_id=str(self.object_id[lost[0]]) or f"query {lost[0]}",
+            )
+        return unit
 
 
 def resolve(query, catalog, modality=None):
-    """Turn a query into embeddings.
+    """Turn whatever a catalog is searched with into vectors.
 
     Parameters
     ----------
@@ -25,10 +123,8 @@ def resolve(query, catalog, modality=None):
 
     Returns
     -------
-    embeddings : xarray.DataArray
-        Dims ("object", "feature"), each with a vector.
-    single : bool
-        Whether the query was one object and no collection.
+    Query
+        Of at least one object.
 
     Raises
     ------
@@ -40,29 +136,21 @@ def resolve(query, catalog, modality=None):
     TypeError
         If it can neither be found nor embedded.
     """
-    asked, single = _resolved(query, catalog, modality)
-    if not len(asked):
+    found = _resolved(query, catalog, modality)
+    if not len(found.vectors):
         raise InputError("the query is empty: expected something to search for")
-    catalog.check(asked)
-    lost = np.flatnonzero(~asked.astroclip.valid.values)
-    if lost.size:
-        row = asked[lost[0]]
-        flags = ", ".join(row.astroclip.flags)
-        name = str(row.coords["object_id"].values) or f"query {lost[0]}"
-        raise InputError(f"it has no vector to search with ({flags})", object_id=name)
-    return asked, single
+    return found
 
 
 def _resolved(query, catalog, modality):
-    if isinstance(query, str):
-        return catalog.stored([query], modality), True
     if isinstance(query, xr.DataArray):
-        return query.astroclip.rows(), "object" not in query.dims
+        return Query.of(query, catalog.schema)
+    if isinstance(query, str):
+        return Query.of(catalog.stored([query], modality)[0], catalog.schema)
     if isinstance(query, list | tuple | np.ndarray):
         query = list(query)
         if query and all(isinstance(one, str) for one in query):
-            return catalog.stored(query, modality), False
+            return Query.of(catalog.stored(query, modality), catalog.schema)
         if any(isinstance(one, str | xr.DataArray) for one in query):
-            return concat([_resolved(one, catalog, modality)[0] for one in query]), False
-    found = embed(query, model=catalog.model)
-    return found.astroclip.rows(), "object" not in found.dims
+            return Query.joined([_resolved(one, catalog, modality) for one in query])
+    return Query.of(embed(query, model=catalog.model), catalog.schema)

@@ -1,6 +1,7 @@
 """What a row of a catalog is, in Arrow's terms: one object, its columns, a vector per modality."""
 
 import json
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,8 @@ OF_VECTORS = ("coverage", "snr", "quality")
 
 _FORMAT = "astroclip_astro-catalog-1"
 _KEY = b"astroclip_astro"
+# Columns that tables of results have besides.
+_OF_RESULTS = ("query", "query_id", "score", "separation", "other", "other_id")
 _LARGEST = float(np.finfo(np.float16).max)
 _TYPES = {"b": pa.bool_(), "U": pa.string(), "S": pa.string()}
 
@@ -97,13 +100,14 @@ class CatalogSchema:
             }
         )
         if columns is not None:
-            taken = {*schema.names, *modalities, HEALPIX, "score", "separation", "query", "rank"}
+            taken = {*schema.names, *modalities, HEALPIX, *_OF_RESULTS}
             for name in columns.colnames:
                 if name != "object_id":
                     schema.columns[name] = _described(name, columns[name], taken)
+            del schema.names  # as it was before
         return schema
 
-    @property
+    @cached_property
     def names(self):
         """All columns but those that hold vectors (list of str)."""
         return [
@@ -112,14 +116,14 @@ class CatalogSchema:
             *(f"{modality}_{name}" for modality in self.modalities for name in OF_VECTORS),
         ]
 
-    @property
+    @cached_property
     def units(self):
-        """Units of the columns that have one (dict of str)."""
+        """Units of the columns that have one (dict of astropy.units.UnitBase)."""
         units = {name: COLUMNS[name][1] for name in OBJECT}
         units |= {name: about["unit"] for name, about in self.columns.items()}
-        return {name: unit for name, unit in units.items() if unit}
+        return {name: u.Unit(unit) for name, unit in units.items() if unit}
 
-    @property
+    @cached_property
     def descriptions(self):
         """Descriptions of the columns that have one (dict of str)."""
         found = {name: COLUMNS[name][2] for name in OBJECT}
@@ -129,7 +133,7 @@ class CatalogSchema:
                 found[f"{modality}_{name}"] = f"{modality}: {COLUMNS[name][2]}"
         return {name: text for name, text in found.items() if text}
 
-    @property
+    @cached_property
     def kinds(self):
         """Kind of each column, as `predicate` takes them (dict of str)."""
         kinds = {}
@@ -139,7 +143,7 @@ class CatalogSchema:
                 kinds[field.name] = "text" if is_text else "truth" if is_truth else "number"
         return kinds
 
-    @property
+    @cached_property
     def arrow(self):
         """The same for Arrow (pyarrow.Schema), with everything in its metadata."""
         fields = [pa.field(HEALPIX, pa.int64())]
@@ -295,7 +299,7 @@ def rows_of(schema, embeddings, columns=None):
     return table.sort_by(HEALPIX)
 
 
-def table_of(schema, stored):
+def table_of(schema, stored, first=None):
     """Rows as a table with units.
 
     Parameters
@@ -304,15 +308,22 @@ def table_of(schema, stored):
         Of the catalog.
     stored : pyarrow.Table
         Some of its columns, none of them vectors.
+    first : dict, optional
+        Columns to come first; None where one of the catalog's is to be among them.
 
     Returns
     -------
     astropy.table.QTable
-        What is unknown is NaN, or masked where it is no floating-point number.
+        What is unknown is NaN, or masked where it is no floating-point number. The provenance is in
+        ``meta``.
     """
-    table, units, descriptions = QTable(), schema.units, schema.descriptions
+    units, descriptions = schema.units, schema.descriptions
+    columns = dict(first or {})
     for name in stored.column_names:
-        table[name] = _column(stored[name], units.get(name))
+        columns[name] = _column(stored[name], units.get(name))
+    # Made at once, as adding columns one by one takes longer than many a search.
+    table = QTable(columns, copy=False, meta=schema.provenance)
+    for name in stored.column_names:
         if name in descriptions:
             table[name].info.description = descriptions[name]
     return table
@@ -329,7 +340,7 @@ def _column(stored, unit):
         values = stored.fill_null(zero).to_numpy()
         if stored.null_count:
             values = np.ma.array(values, mask=stored.is_null().to_numpy())
-    return values if unit is None else values * u.Unit(unit)
+    return values if unit is None else values * unit
 
 
 def _described(name, column, taken):
