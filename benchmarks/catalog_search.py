@@ -158,7 +158,7 @@ def main(path, rows, features, count, threads):
                 print(f"{name:12s} {label:14s} {recall(found, right[: len(some)]):9.4f} {ms:9.2f}")
 
     print("\nbeside what is under it, medians of single queries, no filter, ms")
-    engine = catalog._engine("faiss", "spectrum")
+    engine = catalog._ranking.engine("faiss", "spectrum")
     index, half = engine.index, engine.exact.vectors.numpy()
 
     def raw_faiss(query):

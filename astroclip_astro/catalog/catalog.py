@@ -8,29 +8,20 @@ from astropy.table import Table
 from scipy.sparse import csr_array
 
 from astroclip_astro.catalog.engines.exact import vectors_of
-from astroclip_astro.catalog.engines.faiss import FaissEngine
 from astroclip_astro.catalog.export import check_export, write_table
 from astroclip_astro.catalog.predicate import predicate, text_in
 from astroclip_astro.catalog.queries import Query, resolve
+from astroclip_astro.catalog.ranking import Ranking
 from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema, rows_of, table_of
 from astroclip_astro.catalog.selection import Selection
 from astroclip_astro.catalog.sky import Cone, separation
 from astroclip_astro.catalog.store import Store, verify
 from astroclip_astro.embeddings import concat, directions, make_embeddings
 from astroclip_astro.errors import InputError
-from astroclip_astro.plugins import get_manager
-from astroclip_astro.tasks import FixedRedshift
 
 __all__ = ["EmbeddingCatalog"]
 
-# From so many queries on, comparing all vectors beats asking the index for each.
-_MANY_QUERIES = 64
-_MANY_QUERIES_ON_DISK = 512
-# So few rows are compared one by one, sooner than an index finds them among all others.
-_FEW_ROWS = 2000
 _BLOCK = 16384
-# Objects that the trend with redshift is learned from.
-_TREND = 20_000
 
 
 class EmbeddingCatalog:
@@ -64,8 +55,7 @@ class EmbeddingCatalog:
     def __init__(self, store, model=None):
         self._store = store
         self._model = model
-        self._engines = {}
-        self._resident = None  # version, row ids in rising order, and the columns of these rows
+        self._ranking = Ranking(store)
 
     @classmethod
     def create(cls, path, embeddings, columns=None, *, overwrite=False, model=None):
@@ -257,17 +247,7 @@ class EmbeddingCatalog:
             Itself.
         """
         self._check_modality(modality)
-        version = self._store.dataset.version
-        if self._resident is None or self._resident[0] != version:
-            rows = self._store.dataset.to_table(columns=self.columns, with_row_id=True)
-            rows = rows.sort_by("_rowid").combine_chunks()
-            rowids = rows["_rowid"].to_numpy().astype(np.int64)
-            self._resident = (version, rowids, rows.drop_columns(["_rowid"]))
-        self._engine("exact", modality, load=True)
-        if engine == "faiss":
-            self._engine("faiss", modality)
-        elif engine != "exact":
-            raise InputError(f"engine is {engine!r}, expected 'faiss' or 'exact'")
+        self._ranking.load(modality, engine)
         return self
 
     def search(
@@ -347,7 +327,14 @@ class EmbeddingCatalog:
                 )
             self._check_modality(modality)
         if at_fixed_redshift:
-            asked.vectors = self._residual(asked)
+            residuals = np.empty_like(asked.vectors)
+            for one in set(asked.modality):
+                self._check_modality(str(one))
+                mine = asked.modality == one
+                residuals[mine] = self._ranking.residual(
+                    asked.vectors[mine], asked.redshift[mine], str(one)
+                )
+            asked.vectors = residuals
         if combine == "mean":
             mean = directions(asked.directions.mean(0, keepdims=True))
             unknown = np.full(1, np.nan)
@@ -356,8 +343,12 @@ class EmbeddingCatalog:
         else:
             excluded = [{name} if exclude_self else set() for name in asked.object_id]
         selection = Selection(self._store, modality, where=where, cone=cone, region=region)
-        rowids, scores = self._ranked(
-            asked.directions, k + max(map(len, excluded)), selection, engine, at_fixed_redshift
+        rowids, scores = self._ranking.search(
+            asked.directions,
+            k + max(map(len, excluded)),
+            selection,
+            engine,
+            at_fixed_redshift=at_fixed_redshift,
         )
         return self._answer(rowids, scores, k, excluded, asked, selection.sky)
 
@@ -434,7 +425,8 @@ class EmbeddingCatalog:
         rowids, n = selection.rowids, selection.count()
         if not 1 <= k < n:
             raise InputError(f"k is {k}, expected 1 to {n - 1}: {n} objects have a vector")
-        engine = self._engine("exact", modality, load=True)
+        self._ranking.load(modality, "exact")
+        engine = self._ranking.engine("exact", modality)
         parts = []
         for start in range(0, n, _BLOCK):
             mine = rowids[start : start + _BLOCK]
@@ -448,7 +440,7 @@ class EmbeddingCatalog:
         found, scores = (np.concatenate(one) for one in zip(*parts, strict=True))
         at = np.searchsorted(rowids, found)
         graph = csr_array((scores.ravel(), at.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
-        return graph, np.array(self._rows(rowids)["object_id"].to_pylist())
+        return graph, np.array(self._ranking.rows(rowids)["object_id"].to_pylist())
 
     def table(self, *, columns=None, where=None, cone=None, region=None):
         """The objects without their vectors.
@@ -576,13 +568,6 @@ class EmbeddingCatalog:
                 f"{' and '.join(self.modalities)}"
             )
 
-    def _rows(self, rowids):
-        """All columns of rows, from memory where they are."""
-        if self._resident is not None and self._resident[0] == self._store.dataset.version:
-            _, known, rows = self._resident
-            return rows.take(np.searchsorted(known, rowids))
-        return self._store.dataset._take_rows(rowids.tolist(), columns=self.columns)
-
     def _columns(self, selection, names):
         """Columns of what is selected."""
         batches = [batch for _, batch in selection.batches(names)]
@@ -606,76 +591,10 @@ class EmbeddingCatalog:
             vectors[:] = np.concatenate([vectors_of(c) for c in stored[modality].chunks])
         return make_embeddings(vectors, columns, self.provenance)
 
-    def _fixed_redshift(self, modality):
-        """The trend of the vectors of a modality with redshift, learned from some of them."""
-        version = self._store.dataset.version
-        made, head = self._engines.get(("trend", modality, None), (None, None))
-        if made != version:
-            selection = Selection(self._store, modality, where="redshift IS NOT NULL")
-            some = np.random.default_rng(0).permutation(selection.rowids)[:_TREND]
-            names = ["redshift", modality]
-            stored = self._store.dataset._take_rows(np.sort(some).tolist(), columns=names)
-            vectors = np.concatenate([vectors_of(chunk) for chunk in stored[modality].chunks])
-            head = FixedRedshift().fit(vectors, stored["redshift"].to_numpy())
-            self._engines["trend", modality, None] = (version, head)
-        return head
-
-    def _engine(self, name, modality, *, load=False, fixed_redshift=False):
-        """The engine for the catalog as it is now."""
-        version = self._store.dataset.version
-        key = (name, modality, fixed_redshift)
-        made, engine = self._engines.get(key, (None, None))
-        if made != version:
-            if name == "faiss":
-                exact = self._engine("exact", modality, load=True)
-                engine = FaissEngine(self._store, modality, exact)
-            else:
-                engine = get_manager().load("engine", name)(self._store, modality)
-            self._engines[key] = (version, engine)
-        if load and not engine.loaded:
-            engine.load(self._trend(modality) if fixed_redshift else None)
-        return engine
-
-    def _ranked(self, queries, k, selection, engine, fixed_redshift):
-        """Rows and scores by the engine that suits."""
-        modality = selection.modality
-        if fixed_redshift:
-            if engine not in ("auto", "exact"):
-                raise InputError(f"engine is {engine!r}: at_fixed_redshift is for 'exact'")
-            engine = self._engine("exact", modality, load=True, fixed_redshift=True)
-            return engine.search(queries, k, selection)
-        if engine != "auto":
-            return self._engine(engine, modality).search(queries, k, selection)
-        found = self._suitable(len(queries), selection).search(queries, k, selection)
-        least = int((found[0] >= 0).sum(1).min())
-        if least < k and least < selection.count():
-            # An index looks at some partitions only, and may find fewer than there are.
-            return self._engine("exact", modality).search(queries, k, selection)
-        return found
-
-    def _suitable(self, queries, selection):
-        """The engine for so many queries."""
-        modality = selection.modality
-        made = {
-            name: engine
-            for (name, of, fixed), (version, engine) in self._engines.items()
-            if of == modality and fixed is False and version == self._store.dataset.version
-        }
-        exact = made.get("exact") or self._engine("exact", modality)
-        many = _MANY_QUERIES if exact.loaded else _MANY_QUERIES_ON_DISK
-        few = not selection.everything and (
-            selection.sky is not None or selection.count() <= _FEW_ROWS
-        )
-        if queries >= many or few:
-            return exact
-        if "faiss" in made:
-            return made["faiss"]
-        return self._engine("lance", modality) if self._store.indexed(modality) else exact
-
     def _answer(self, rowids, scores, k, excluded, asked, sky):
         """What a search found as a table."""
         there = rowids >= 0
-        stored = self._rows(rowids[there])
+        stored = self._ranking.rows(rowids[there])
         scores, number = scores[there], np.nonzero(there)[0]
         if any(excluded):
             ids = stored["object_id"].to_pylist()
@@ -696,28 +615,6 @@ class EmbeddingCatalog:
         first["object_id"] = None  # its place
         first |= {"score": scores, "separation": (3600 * apart) * u.arcsec}
         return table_of(self._store.schema, stored, first)
-
-    def _trend(self, modality):
-        """Takes the mean trend with redshift off vectors; see `ExactEngine.load`."""
-        head = self._fixed_redshift(modality)
-        low, high = head.redshift_range_
-
-        def residual(vectors, redshift):
-            there = (redshift >= low) & (redshift <= high)
-            found = np.zeros(vectors.shape, np.float32)
-            found[there] = head.transform(vectors[there], redshift[there])
-            return found, there
-
-        return residual
-
-    def _residual(self, asked):
-        """Vectors of queries without the trend with redshift of their modality."""
-        found = np.empty_like(asked.vectors)
-        for one in set(asked.modality):
-            mine = asked.modality == one
-            head = self._fixed_redshift(str(one))
-            found[mine] = head.transform(asked.vectors[mine], asked.redshift[mine])
-        return found
 
 
 def _positions(others):
