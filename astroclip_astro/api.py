@@ -166,8 +166,9 @@ def list_tasks():
     Examples
     --------
     >>> from astroclip_astro import list_tasks
-    >>> list_tasks()["name"].tolist()
-    ['anomaly', 'fixed-redshift', 'flow', 'linear', 'mlp', 'neighbors', 'votes']
+    >>> tasks = list_tasks()
+    >>> tasks["name"][tasks["fitted"]].tolist()
+    ['morphology', 'properties', 'redshift']
     """
     entries = get_manager().entries("task")
     columns = ("name", "fitted", "summary", "citation")

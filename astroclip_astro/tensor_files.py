@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from astroclip_astro.errors import WeightsError
 
@@ -25,8 +25,12 @@ def write_tensors(path, tensors, metadata):
     """
     path = Path(path)
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, aside, metadata=metadata)
-    os.replace(aside, path)
+    try:
+        # save_file() would make a file that nobody else may read.
+        aside.write_bytes(save(tensors, metadata=metadata))
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_tensors(path, wanted, refusal):

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import click
 import numpy as np
+from astropy import units as u
+from astropy.nddata import InverseVariance
+from astropy.stats import mad_std
 from astropy.table import QTable
 from header import print_header
 from real_redshifts import HIGHEST_REDSHIFT, PATTERNS, SNR_BINS
+from specutils import Spectrum
 
 import astroclip_astro as aa
+from astroclip_astro.adapters.records import SpectrumRecord
+from astroclip_astro.inputs import records
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.tasks import NeighborsHead, load_head
 from astroclip_astro.training.mini.heads import PROPERTIES, observed_embeddings, rows_for_heads
@@ -72,6 +78,54 @@ def on_real_spectra(folder, heads):
         )
 
 
+def on_degraded_spectra(folder, heads):
+    """Widths of the intervals of the same galaxies, noisier, and fainter and brighter than any."""
+    paths = sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
+    paths = [path for path in paths if not path.name.startswith("control_")]
+    found = records(paths, preprocessing=aa.load_model().preprocessing)
+    found = [
+        r for r in found if isinstance(r, SpectrumRecord) and 0 < r.redshift < HIGHEST_REDSHIFT
+    ]
+    head = load_head(heads / "redshift-spectrum.safetensors")
+    print(f"\n{len(found)} real galaxies as they are, and the same changed:")
+    print(
+        "half 68 % interval over 1 + z, median, and the share of galaxies whose interval is wider"
+    )
+    before = None
+    cases = {"as they are": (0, 1)}
+    cases |= {f"S/N lower by {factor}": (np.sqrt(factor**2 - 1), 1) for factor in (1.5, 2, 4)}
+    cases |= {"flux × 1e4": (0, 1e4), "flux × 1e-4": (0, 1e-4)}
+    for name, (noise, scale) in cases.items():
+        rng = np.random.default_rng(0)
+        embeddings = aa.embed([_changed(r, noise, scale, rng) for r in found], errors="flag")
+        beyond = (embeddings.quality.values & int(aa.Quality.OUT_OF_TRAINING_RANGE)) > 0
+        table, z = aa.predict(embeddings, task=head), np.array([r.redshift for r in found])
+        low, high = (
+            np.ma.filled(np.ma.asarray(table[f"redshift_{p}"]), np.nan) for p in ("p16", "p84")
+        )
+        width = (high - low) / 2 / (1 + z)
+        before = width if before is None else before
+        inside = np.mean((z >= low) & (z <= high))
+        print(
+            f"{name:18s} width {np.nanmedian(width):.4f}  wider {np.mean(width > before):.2f}  "
+            f"68 %: {inside:.3f}  out of training range {beyond.sum()}"
+        )
+
+
+def _changed(record, noise, scale, rng):
+    """A spectrum with more noise, in units of its own, and more flux."""
+    # The noise from pixel to pixel, which spectra without uncertainties have as well.
+    sigma = mad_std(np.diff(record.flux[record.ivar > 0])) / np.sqrt(2)
+    flux = scale * (record.flux + noise * sigma * rng.normal(size=record.flux.shape))
+    ivar = record.ivar / scale**2 / (1 + noise**2)
+    return Spectrum(
+        spectral_axis=(record.edges[1:] + record.edges[:-1]) / 2 * u.AA,
+        flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"),
+        uncertainty=InverseVariance(ivar) if record.has_uncertainty else None,
+        mask=record.ivar <= 0,
+    )
+
+
 @click.command()
 @click.argument("mocks", type=click.Path(exists=True))
 @click.argument("others", type=click.Path(exists=True))
@@ -83,6 +137,7 @@ def main(mocks, others, data, heads, neighbours):
     model = aa.load_model()
     print(f"model {model.name}, weights {model.weights_sha256[:16]}")
     on_real_spectra(data, heads)
+    on_degraded_spectra(data, heads)
     on_mocks(MockSurvey.open(mocks), MockSurvey.open(others), model, heads, neighbours)
 
 

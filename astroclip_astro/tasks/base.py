@@ -20,7 +20,7 @@ from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
 from astroclip_astro.quality import Quality
 from astroclip_astro.tensor_files import read_tensors, write_tensors
 
-__all__ = ["Head", "load_head", "names_of"]
+__all__ = ["Head", "load_head", "names_of", "quality_of"]
 
 log = logging.getLogger(__name__)
 
@@ -237,6 +237,23 @@ def names_of(X):
     """
     rows = _rows(X)
     return None if rows is None else rows.coords["object_id"].values
+
+
+def quality_of(X):
+    """Quality bits of the embedded objects that have a vector.
+
+    Parameters
+    ----------
+    X : xarray.DataArray, astropy.table.Table or numpy.ndarray
+        What a head was given.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Shape (n,), int64; None of plain vectors.
+    """
+    rows = _rows(X)
+    return None if rows is None else rows.coords["quality"].values[rows.astroclip.valid.values]
 
 
 def standard(values):

@@ -8,7 +8,8 @@ from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
 
 from astroclip_astro.errors import InputError
-from astroclip_astro.tasks.base import Head, names_of, standard
+from astroclip_astro.quality import Quality
+from astroclip_astro.tasks.base import Head, names_of, quality_of, standard
 from astroclip_astro.tasks.calibration import CalibrationReport
 from astroclip_astro.tasks.predictive import LEVELS, Predictive
 from astroclip_astro.tasks.targets import read_targets
@@ -23,6 +24,8 @@ _MEDIAN = int(np.argmin(np.abs(LEVELS - 0.5)))
 # from, relative to what the given share of these have among each other.
 _REFERENCE, _NEAREST, _FAMILIAR = 1000, 5, 0.99
 _FEWEST_TO_CALIBRATE = 40
+# How many times wider intervals are of what the encoder was not trained for; a choice.
+_OUT_OF_RANGE = 3
 
 
 class RegressionHead(RegressorMixin, Head):
@@ -31,7 +34,8 @@ class RegressionHead(RegressorMixin, Head):
     A subclass implements ``_learn(x, y)``, ``_believe(x)`` (`Predictive`) and ``_draw(x, size,
     rng)`` (samples, shape (object, size, quantity)) on standardised numbers. An object that is
     farther from those learned from than these are from each other gets wider intervals, in
-    proportion: nothing was learned of its surroundings.
+    proportion: nothing was learned of its surroundings. One whose quality says
+    ``OUT_OF_TRAINING_RANGE`` gets them three times as wide besides.
 
     Attributes
     ----------
@@ -96,7 +100,7 @@ class RegressionHead(RegressorMixin, Head):
         ProvenanceError
             If they are of another model than those learned from.
         """
-        return self._believed(self._standardised(self._vectors(X)))[1]
+        return self._believed(self._standardised(self._vectors(X)), X)[1]
 
     def predict(self, X, samples=0, seed=0):
         """Predict.
@@ -127,7 +131,7 @@ class RegressionHead(RegressorMixin, Head):
             If samples of plain vectors are asked for.
         """
         x = self._standardised(self._vectors(X))
-        believed, found = self._believed(x)
+        believed, found = self._believed(x, X)
         if names_of(X) is None:
             if samples:
                 raise InputError(
@@ -178,7 +182,7 @@ class RegressionHead(RegressorMixin, Head):
             raise InputError(
                 f"{len(x)} objects to calibrate with: expected at least {_FEWEST_TO_CALIBRATE}"
             )
-        plain = self._widened(x, self._believe(x))
+        plain = self._widened(x, self._believe(x), X)
         zscores = plain.zscore(values)
         half = np.arange(len(x)) % 2 == 0
         crossed = np.empty(plain.values.shape)
@@ -237,21 +241,24 @@ class RegressionHead(RegressorMixin, Head):
         tags.target_tags.multi_output = True
         return tags
 
-    def _widened(self, x, believed):
+    def _widened(self, x, believed, X):
         """Widen what is strange, and undo the standardisation."""
         # Where all that was learned from is in one place, no distance can be called large.
-        strange = self._distance(x) / (float(self.familiar_) or np.inf)
+        factor = np.maximum(self._distance(x) / (float(self.familiar_) or np.inf), 1)
+        quality = quality_of(X)
+        if quality is not None:
+            factor[(quality & int(Quality.OUT_OF_TRAINING_RANGE)) > 0] *= _OUT_OF_RANGE
         middle = believed.values[..., [_MEDIAN]]
-        values = middle + np.maximum(strange, 1)[:, None, None] * (believed.values - middle)
+        values = middle + factor[:, None, None] * (believed.values - middle)
         return Predictive(values * self.y_scale_[:, None] + self.y_mean_[:, None])
 
-    def _believed(self, x):
+    def _believed(self, x, X):
         """What is believed of standardised numbers; and the same widened and calibrated."""
         if not len(x):
             nothing = Predictive(np.empty((0, len(self.names_), len(LEVELS))))
             return nothing, nothing
         believed = self._believe(x)
-        found = self._widened(x, believed)
+        found = self._widened(x, believed, X)
         calibration = getattr(self, "calibration_", None)
         return believed, found if calibration is None else found.recalibrated(calibration)
 

@@ -51,12 +51,12 @@ def test_builtin_plugin_registers_surveys_modalities_and_models():
         "astrodino",
         "specformer",
     ]
-    assert manager.entries("engine") == {}
+    assert list(manager.entries("engine")) == ["exact", "faiss", "lance"]
     assert manager.failures == []
     assert manager.versions() == {"astroclip_astro": version("astroclip_astro")}
 
 
-@pytest.mark.parametrize("kind", ["survey", "modality", "model", "task"])
+@pytest.mark.parametrize("kind", ["survey", "modality", "model", "task", "engine"])
 def test_every_builtin_factory_loads(kind):
     manager = Manager(environ={"ASTROCLIP_PLUGINS": ""})
     for name in manager.entries(kind):
@@ -439,8 +439,8 @@ def test_unknown_name_is_an_error_that_lists_the_known_ones(install):
         "no survey named 'dessi': known are desi, legacysurvey, legacysurvey-rgb, sdss "
         "(plugins with failures: bad). Did you mean 'desi'?"
     )
-    with pytest.raises(PluginError, match=r"no engine named 'redshift': known are none"):
-        Manager(environ={"ASTROCLIP_PLUGINS": ""}).get("engine", "redshift")
+    with pytest.raises(PluginError, match=r"no source named 'redshift': known are none"):
+        Manager(environ={"ASTROCLIP_PLUGINS": ""}).get("source", "redshift")
 
 
 def test_unknown_kind():

@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import kstest, multivariate_normal, norm
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.quality import Quality
 from astroclip_astro.tasks import FlowHead, LinearHead, MLPHead, NeighborsHead
 from astroclip_astro.tasks import flow as flow_module
 from astroclip_astro.tasks.mlp import _loss, _MixtureDensity
@@ -192,11 +193,12 @@ def test_a_flow_recovers_a_normal_posterior(posterior):
     quantiles = head.distribution(x).quantile([0.025, 0.16, 0.5, 0.84, 0.975])
     off = (quantiles - (x @ slope)[..., None]) / sigma[:, None]
     wanted = np.broadcast_to(norm.ppf([0.025, 0.16, 0.5, 0.84, 0.975]), off.shape[1:])
-    np.testing.assert_allclose(off.mean(0), wanted, atol=0.2)
+    np.testing.assert_allclose(off.mean(0)[:, 1:4], wanted[:, 1:4], atol=0.13)
+    np.testing.assert_allclose(off.mean(0), wanted, atol=0.35)  # 50 of 2,000 objects are beyond
     draws = head._draw(head._standardised(x), 400, rng) * head.y_scale_
     correlation = [np.corrcoef(one.T)[0, 1] for one in draws]
     assert np.mean(correlation) == pytest.approx(0.75, abs=0.07)
-    np.testing.assert_allclose(draws.std(1).mean(0), sigma, rtol=0.1)
+    np.testing.assert_allclose(draws.std(1).mean(0), sigma, rtol=0.15)
 
 
 def test_quantiles_of_a_flow_are_those_of_its_density(posterior):
@@ -305,3 +307,28 @@ def test_a_few_objects_are_gone_through_in_enough_steps():
             torch.nn.Linear(1, 1), loss, (torch.ones(n, 1),), max_epochs=1, patience=1, seed=0
         )
         assert steps == wanted
+
+
+def test_a_saved_head_is_for_all_to_read(tmp_path):
+    path = tmp_path / "head.safetensors"
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    LinearHead().fit(x, x[:, 0]).save(path)
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["head.safetensors", "other"]
+
+
+def test_what_the_encoder_was_not_trained_for_gets_wider_intervals(embedded):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 3)).astype(np.float32)
+    y = x[:, 0] + 0.1 * rng.normal(size=300)
+    head = LinearHead().fit(embedded(x[:200]), y[:200])
+    head.calibrate(embedded(x[200:]), y[200:])
+    plain = embedded(x[:20])
+    beyond = plain.assign_coords(
+        quality=plain.quality | np.where(np.arange(20) < 10, int(Quality.OUT_OF_TRAINING_RANGE), 0)
+    )
+    one, two = (head.distribution(X).quantile([0.16, 0.5, 0.84])[:, 0] for X in (plain, beyond))
+    width = (two[:, 2] - two[:, 0]) / (one[:, 2] - one[:, 0])
+    np.testing.assert_allclose(width, np.where(np.arange(20) < 10, 3, 1), rtol=1e-6)
+    np.testing.assert_allclose(two[10:], one[10:])
