@@ -1,5 +1,10 @@
-"""Build entry point; the metadata is in pyproject.toml."""
+"""Where the packages are; everything else is in pyproject.toml."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-setup()
+# The recipes of catalogs have a folder of their own in a checkout, and are installed as a part of
+# the package.
+setup(
+    packages=[*find_packages(include=["astroclip_astro*"]), "astroclip_astro.catalogs"],
+    package_dir={"astroclip_astro.catalogs": "catalogs"},
+)

@@ -1,27 +1,23 @@
 """Files of embeddings: a writer and a reader per format, each giving back exactly what went in."""
 
-import io
 import json
-import os
-import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from astropy.io import fits
 from astropy.table import Table
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.output import check_suffix, check_target, replacing
+from astroclip_astro.table_files import (
+    NOTES,
+    check_text,
+    fits_hdu,
+    voparquet,
+    votable,
+    write_ecsv,
+)
 
 __all__ = ["check_output", "read_table", "write_rows"]
-
-# Where each file keeps dims and attributes, as JSON. FITS and VOTable have no place for long or
-# structured metadata of their own, and a FITS keyword has at most eight characters.
-_KEY = "embed"
-
-# What some file format cannot hold in text: control characters, line separators, lone surrogates.
-_UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_output(path, *, overwrite=False):
@@ -52,12 +48,8 @@ def check_output(path, *, overwrite=False):
     >>> check_output("vectors.parquet").suffix
     '.parquet'
     """
-    path = Path(path)
-    _check_suffix(path)
-    if not path.parent.is_dir():
-        raise InputError("its folder does not exist", object_id=str(path))
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or allow to overwrite it")
+    path = check_target(path, _FORMATS, overwrite=overwrite)
+    _check_installed(path)
     # To overwrite a folder is to delete all that is in it.
     replaceable = (path / ".zgroup").is_file() if path.suffix == ".zarr" else path.is_file()
     if path.exists() and not replaceable:
@@ -87,30 +79,10 @@ def write_rows(rows, dims, path):
         If text has control characters.
     """
     for name in _texts(rows):
-        bad = next(
-            (str(text) for text in rows.coords[name].values if _UNSTORABLE.search(text)), None
-        )
-        if bad is not None:
-            raise InputError(f"{name} {bad!r} has a character that files cannot hold: replace it")
+        check_text(name, rows.coords[name].values)
     about = json.dumps({"dims": list(dims), "attrs": rows.attrs})
-    aside, old = (path.with_name(f".{path.stem}.{os.getpid()}{s}{path.suffix}") for s in ("", "o"))
-    try:
+    with replacing(path) as aside:
         _FORMATS[path.suffix][0](rows, about, aside)
-        try:
-            if path.is_dir():  # only files can be replaced in one go
-                os.replace(path, old)
-            os.replace(aside, path)
-        except BaseException:
-            if old.is_dir():
-                os.replace(old, path)
-            raise
-        if old.is_dir():
-            shutil.rmtree(old)
-    finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        else:
-            aside.unlink(missing_ok=True)
 
 
 def read_table(path):
@@ -141,8 +113,8 @@ def read_table(path):
         ...
     astroclip_astro.errors.InputError: missing.fits: no such file
     """
-    path = Path(path)
-    _check_suffix(path)
+    path = check_suffix(path, _FORMATS)
+    _check_installed(path)
     if not path.exists():
         raise InputError("no such file", object_id=str(path))
     try:
@@ -159,12 +131,7 @@ def read_table(path):
         ) from error
 
 
-def _check_suffix(path):
-    if path.suffix not in _FORMATS:
-        raise InputError(
-            f"unknown suffix {path.suffix!r}: expected one of {', '.join(_FORMATS)}",
-            object_id=str(path),
-        )
+def _check_installed(path):
     if path.suffix == ".zarr":
         try:
             import zarr  # noqa: F401
@@ -187,14 +154,14 @@ def _dataset(rows, about):
     # instructions that change its numbers.
     bare = rows.assign_coords(text)
     bare.attrs = {}
-    return bare.to_dataset().assign_attrs(rows.attrs | {_KEY: about})
+    return bare.to_dataset().assign_attrs(rows.attrs | {NOTES: about})
 
 
 def _table_of_dataset(dataset):
     columns = {name: values.values for name, values in dataset.variables.items()}
     # By way of objects, since numpy does not cast zarr's variable-length text to its own.
     columns |= {n: v.astype(object) for n, v in columns.items() if v.dtype.kind not in "fi"}
-    return Table(columns), dataset.attrs[_KEY]
+    return Table(columns), dataset.attrs[NOTES]
 
 
 def _write_netcdf(rows, about, path):
@@ -223,15 +190,7 @@ def _write_parquet(rows, about, path):
     columns = {name: values.values for name, values in rows.coords.items()}
     flat = pa.array(rows.values.reshape(-1), pa.float32())
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, rows.sizes["feature"])
-    # Parquet has no units or descriptions. They go along as a VOTable without data, which is what
-    # TOPCAT and Astropy look for: https://www.ivoa.net/documents/Notes/voparquet
-    fields = io.BytesIO()
-    _votable(rows, about, data=False).to_xml(fields)
-    metadata = {
-        _KEY: about,
-        "IVOA.VOTable-Parquet.version": "1.0",
-        "IVOA.VOTable-Parquet.content": fields.getvalue(),
-    }
+    metadata = voparquet(rows.astroclip.to_table(), about)
     parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
 
 
@@ -239,7 +198,7 @@ def _read_parquet(path):
     from pyarrow import parquet
 
     stored = parquet.read_table(path)
-    about = stored.schema.metadata[_KEY.encode()]
+    about = stored.schema.metadata[NOTES.encode()]
     columns = {n: stored[n].to_numpy() for n in stored.column_names if n != "embedding"}
     vectors = stored["embedding"].combine_chunks()
     flat = vectors.values.to_numpy(zero_copy_only=False)
@@ -248,62 +207,31 @@ def _read_parquet(path):
 
 
 def _write_fits(rows, about, path):
-    described = rows.astroclip.to_table()
-    table = Table(described, meta={_KEY: about})
-    for name in _texts(rows):  # FITS has ASCII only, of which UTF-8 is a superset
-        encoded = np.char.encode(described[name], "utf-8")
-        table[name] = encoded.astype(f"S{max(1, encoded.dtype.itemsize)}")
-    hdu = fits.table_to_hdu(table)
+    hdu = fits_hdu(rows.astroclip.to_table(), about)
     hdu.name = "EMBEDDINGS"
-    for number, column in enumerate(described.itercols(), start=1):
-        # Not in the standard, but conventions that TOPCAT and others know.
-        hdu.header[f"TCOMM{number}"] = column.info.description
-        hdu.header[f"TUCD{number}"] = column.info.meta["ucd"]
     hdu.writeto(path)
 
 
 def _read_fits(path):
     table = Table.read(path, format="fits", mask_invalid=False)
-    return table, table.meta[_KEY.upper()]
-
-
-def _votable(rows, about, *, data=True):
-    from astropy.io.votable import from_table
-    from astropy.io.votable.tree import Info
-
-    table = Table(rows.astroclip.to_table())
-    table.meta = {}
-    for name in _texts(rows):
-        # Astropy cuts text off at the column's width in UTF-16, in which some characters are two.
-        width = max([len(text.encode("utf-16-be")) // 2 for text in table[name]], default=0)
-        # At least two, since to TOPCAT one is a character and no text.
-        table[name] = table[name].astype(f"U{max(2, width)}")
-    votable = from_table(table if data else table[:0])
-    votable.infos.append(Info(name=_KEY, value=about))
-    return votable
+    return table, table.meta[NOTES.upper()]
 
 
 def _write_votable(rows, about, path):
     # Binary is ten times quicker than text, half as large, and keeps white space.
-    _votable(rows, about).to_xml(str(path), tabledata_format="binary2")
+    votable(rows.astroclip.to_table(), about).to_xml(str(path), tabledata_format="binary2")
 
 
 def _read_votable(path):
     from astropy.io.votable import parse
 
     votable = parse(str(path))
-    (about,) = (info.value for info in votable.infos if info.name == _KEY)
+    (about,) = (info.value for info in votable.infos if info.name == NOTES)
     return votable.get_first_table().to_table(use_names_over_ids=True), about
 
 
 def _write_ecsv(rows, about, path):
-    table = Table(rows.astroclip.to_table())
-    # First a number, since a row that begins with "#" would be read as a comment.
-    table = table["quality", *[name for name in table.colnames if name != "quality"]]
-    table.meta = {_KEY: about, "shape": list(rows.shape)}
-    if not len(table):  # Astropy does not read back a column of vectors without rows
-        del table["embedding"]
-    table.write(path, format="ascii.ecsv")
+    write_ecsv(rows.astroclip.to_table(), path, about, shape=list(rows.shape))
 
 
 def _read_ecsv(path):
@@ -313,7 +241,7 @@ def _read_ecsv(path):
         raise ValueError(f"it has {len(table)} rows of {n}")
     if not n:
         table["embedding"] = np.empty((0, width), np.float32)
-    return table, table.meta[_KEY]
+    return table, table.meta[NOTES]
 
 
 _FORMATS = {

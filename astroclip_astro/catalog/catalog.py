@@ -1,5 +1,7 @@
 """EmbeddingCatalog: galaxies by sky position, by column, and by similarity."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 from astropy import units as u
@@ -539,7 +541,8 @@ class EmbeddingCatalog:
         ----------
         path : path-like
             The suffix decides the format: ``.fits``, ``.vot`` (VOTable), ``.ecsv`` or
-            ``.parquet``; without one, a folder with a HATS catalog.
+            ``.parquet``, see `astroclip_astro.catalog.export`; without one, a folder with a HATS
+            catalog.
         where, cone, region : optional
             As for `search`.
         overwrite : bool
@@ -557,9 +560,14 @@ class EmbeddingCatalog:
         FileExistsError
             If there is something already and `overwrite` is not set.
         """
+        if not Path(path).suffix:
+            from astroclip_astro.catalog.hats import write_hats
+
+            return write_hats(
+                self, path, where=where, cone=cone, region=region, overwrite=overwrite
+            )
         path = check_export(path, overwrite=overwrite)
-        selection = Selection(self._store, where=where, cone=cone, region=region)
-        return write_table(path, selection, overwrite=overwrite)
+        return write_table(path, Selection(self._store, where=where, cone=cone, region=region))
 
     def _check_modality(self, modality):
         if modality not in self.modalities:

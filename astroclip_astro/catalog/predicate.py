@@ -4,16 +4,22 @@ Nothing of the text given reaches the engine: it is parsed, what is no compariso
 the filter is written from the tree. So it can select rows and do nothing else.
 """
 
+from typing import ClassVar
+
 from astroclip_astro.errors import InputError
 
 __all__ = ["KINDS", "predicate", "text_in"]
 
-#: Kinds of columns that can be compared.
-KINDS = ("number", "text", "truth")
+#: Kinds of columns that can be compared: any numbers, whole ones, text, and true or false.
+KINDS = ("number", "integer", "text", "truth")
 
 _COMPARISONS = {"EQ": "=", "NEQ": "!=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 _ARITHMETIC = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/"}
+# Parts of nodes that are understood; others change what a node means.
+_PARTS = {"this", "expression", "expressions", "low", "high", "is_string", "negate"}
 _LONGEST = 10_000  # characters
+_DEEPEST = 12  # operations within one another: the engine reads not many more, and not in time
+_MOST_TERMS = 50  # of a sum or product: the engine dies of several hundred
 _INTEGERS = 2**63
 
 
@@ -24,9 +30,9 @@ def predicate(where, columns):
     ----------
     where : str
         Condition as in SQL: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``BETWEEN``, ``IN``,
-        ``LIKE``, ``IS NULL``, ``AND``, ``OR``, ``NOT``, brackets, ``+ - * /`` and, between whole
-        numbers, ``&``; text in single quotes. A value that is unknown (masked, NaN) fulfils no
-        comparison, nor its opposite.
+        ``LIKE``, ``IS NULL``, ``AND``, ``OR``, ``NOT``, brackets, ``+ - * /`` and, of a column of
+        whole numbers with a number, ``&``; text in single quotes. What is unknown (masked, NaN,
+        divided by zero) fulfils no comparison, nor its opposite.
     columns : dict of str
         Kind of each column, one of `KINDS`. Case matters in their names, unless there is no doubt.
         ``z`` means ``redshift`` where there is no column of that name.
@@ -59,6 +65,8 @@ def predicate(where, columns):
     if len(where) > _LONGEST:
         raise InputError(f"where has {len(where)} characters, expected at most {_LONGEST}")
     try:
+        if any(token.comments for token in sqlglot.tokenize(where)):
+            raise InputError(f"where is {where!r}: it has a comment, expected one condition")
         statements = sqlglot.parse(where)
         if len(statements) != 1 or statements[0] is None:
             raise InputError(f"where is {where!r}: expected one condition")
@@ -113,37 +121,49 @@ class _Writer:
     def __init__(self, where, columns):
         self.where = where
         self.columns = columns
+        self.depth = 0
 
     def write(self, node):
-        """SQL of a node, and the kind of what it says."""
+        """SQL of a node, and the kind of what it says: "number", "text" or "truth"."""
         name = type(node).__name__
-        if node.comments:
-            raise self._wrong("it has a comment")
-        if name in _COMPARISONS:
-            return self._comparison(_COMPARISONS[name], node.this, node.expression)
-        if name in ("And", "Or"):
-            return self._joined(node)
-        if name in _ARITHMETIC:
-            return self._calculation(_ARITHMETIC[name], node)
-        method = getattr(self, f"_{name.lower()}", None)
-        if method is None:
+        if name == "Paren":
+            return self.write(node.this)
+        odd = {part for part, value in node.args.items() if value} - _PARTS
+        if name not in self._methods or odd:
             raise self._wrong(f"{node.sql()!r} is no comparison of columns and values")
-        return method(node)
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise InputError(
+                f"where is nested too deeply: expected at most {_DEEPEST} operations within one "
+                "another"
+            )
+        found = self._methods[name](self, node)
+        self.depth -= 1
+        return found
 
     def _wrong(self, reason):
         return InputError(f"where is {self.where!r}: {reason}")
 
     def _of_kind(self, node, kind):
-        sql, found = self.write(node)
+        sql, found = self._side(node)
         if found != kind:
             raise self._wrong(f"{node.sql()!r} is a {found}, expected a {kind}")
         return sql
 
-    def _comparison(self, sign, left, right):
+    def _side(self, node):
+        """What is compared, as `write`; NaN is unknown, as it is larger than any number here."""
+        sql, kind = self.write(node)
+        if self._is_calculated(node):
+            sql = f"nanvl({sql} + 0.0, NULL)"  # which makes 0.0 of -0.0, another number here
+        return sql, kind
+
+    def _comparison(self, node):
+        left, right = node.this, node.expression
         if {type(left).__name__, type(right).__name__} & _COMPARISONS.keys():
             raise self._wrong("a comparison of a comparison: write 0.1 < z AND z < 0.3")
-        sql, kind = self.write(left)
+        sql, kind = self._side(left)
         other = self._of_kind(right, kind)
+        sign = _COMPARISONS[type(node).__name__]
         if kind == "truth" and sign not in ("=", "!="):
             raise self._wrong("conditions cannot be compared by size: join them by AND")
         return f"({sql} {sign} {other})", "truth"
@@ -153,16 +173,52 @@ class _Writer:
         parts = [self._of_kind(one, "truth") for one in node.flatten(unnest=False)]
         return f"({f' {type(node).__name__.upper()} '.join(parts)})", "truth"
 
-    def _calculation(self, sign, node):
-        # As floating-point numbers, since integers overflow; and nothing by zero, since NaN is
-        # larger than any number here.
-        left, right = (
-            f"CAST({self._of_kind(one, 'number')} AS DOUBLE)"
-            for one in (node.this, node.expression)
-        )
-        return f"({left} {sign} {f'NULLIF({right}, 0.0)' if sign == '/' else right})", "number"
+    def _calculation(self, node):
+        parts = list(node.flatten(unnest=False))
+        if len(parts) > _MOST_TERMS:
+            raise InputError(
+                f"where has a calculation of {len(parts)} terms, expected at most {_MOST_TERMS}"
+            )
+        first, *others = (self._double(one) for one in parts)
+        sign = _ARITHMETIC[type(node).__name__]
+        if sign == "/":  # nothing by zero, nor by -0.0, which the engine takes for another number
+            others = [f"NULLIF({other} + 0.0, 0.0)" for other in others]
+        return f"({f' {sign} '.join([first, *others])})", "number"
 
-    def _column(self, node):
+    def _double(self, node):
+        """A number as a floating-point one, since integers overflow."""
+        value = self._number(node)
+        if value is not None:
+            return repr(float(value))
+        sql, kind = self.write(node)
+        if kind != "number":
+            raise self._wrong(f"{node.sql()!r} is a {kind}, expected a number")
+        return sql if self._is_calculated(node) else f"CAST({sql} AS DOUBLE)"
+
+    def _is_calculated(self, node):
+        """Whether a number comes from floating-point arithmetic."""
+        name = type(node.unnest()).__name__
+        return name in _ARITHMETIC or (name == "Neg" and self._number(node) is None)
+
+    def _number(self, node):
+        """The number that is written there, with its sign, or None."""
+        node, sign = node.unnest(), 1
+        while type(node).__name__ == "Neg":
+            node, sign = node.this.unnest(), -sign
+        if type(node).__name__ != "Literal" or node.is_string:
+            return None
+        try:
+            value = sign * int(node.this)
+        except ValueError:
+            value = sign * float(node.this) + 0.0  # no -0.0
+        if not -_INTEGERS <= value < _INTEGERS:
+            value = sign * float(node.this)
+        if abs(value) == float("inf"):
+            raise self._wrong(f"{node.this} is larger than any number")
+        return value
+
+    def _name(self, node):
+        """The column that is meant."""
         name = node.name
         if len(node.parts) != 1:
             raise self._wrong(f"{node.sql()!r} is no name of a column")
@@ -175,26 +231,24 @@ class _Writer:
                 quotes = " (text goes in single quotes)" if node.this.quoted else ""
                 raise self._wrong(f"there is no column {name!r}{quotes}; there are {known}")
             (name,) = alike
+        return name
+
+    def _column(self, node):
+        name = self._name(node)
+        if self.columns[name] == "integer":  # narrow ones cannot be compared with large numbers
+            return f"CAST(`{name}` AS BIGINT)", "number"
         return f"`{name}`", self.columns[name]
 
     def _literal(self, node):
         if node.is_string:
             return _quoted(node.this), "text"
-        try:
-            value = int(node.this)
-        except ValueError:
-            value = float(node.this)
-        if abs(value) >= _INTEGERS:
-            value = float(value)
-        if abs(value) == float("inf"):
-            raise self._wrong(f"{node.this} is larger than any number")
-        return repr(value), "number"
+        return repr(self._number(node)), "number"
 
     def _neg(self, node):
-        return f"(-{self._of_kind(node.this, 'number')})", "number"
-
-    def _paren(self, node):
-        return self.write(node.this)
+        value = self._number(node)
+        if value is not None:
+            return repr(value), "number"
+        return f"(0.0 - {self._double(node.this)})", "number"
 
     def _not(self, node):
         return f"(NOT {self._of_kind(node.this, 'truth')})", "truth"
@@ -203,18 +257,18 @@ class _Writer:
         return ("TRUE" if node.this else "FALSE"), "truth"
 
     def _between(self, node):
-        sql, kind = self.write(node.this)
+        sql, kind = self._side(node.this)
         low, high = (self._of_kind(node.args[end], kind) for end in ("low", "high"))
-        if kind == "truth" or node.args.get("symmetric"):
+        if kind == "truth":
             raise self._wrong(f"{node.sql()!r} is no range")
         return f"({sql} BETWEEN {low} AND {high})", "truth"
 
     def _in(self, node):
-        sql, kind = self.write(node.this)
+        sql, kind = self._side(node.this)
         if not node.expressions:
             raise self._wrong(f"{node.sql()!r} has no list of values")
         for value in node.expressions:
-            if type(value).__name__ not in ("Literal", "Neg"):
+            if type(value).__name__ != "Literal" and self._number(value) is None:
                 raise self._wrong(f"{value.sql()!r} is no value to be IN a list")
         values = ", ".join(self._of_kind(value, kind) for value in node.expressions)
         return f"({sql} IN ({values}))", "truth"
@@ -222,20 +276,48 @@ class _Writer:
     def _is(self, node):
         if type(node.expression).__name__ != "Null":
             raise self._wrong(f"{node.sql()!r}: only IS NULL and IS NOT NULL are known")
-        return f"({self.write(node.this)[0]} IS NULL)", "truth"
+        return f"({self._side(node.this)[0]} IS NULL)", "truth"
 
     def _like(self, node):
         if type(node.expression).__name__ != "Literal":
             raise self._wrong(f"{node.sql()!r}: expected LIKE 'a text'")
         text, pattern = (self._of_kind(one, "text") for one in (node.this, node.expression))
-        return f"({text} LIKE {pattern})", "truth"
+        sign = "NOT LIKE" if node.args.get("negate") else "LIKE"
+        return f"({text} {sign} {pattern})", "truth"
 
     def _bitwiseand(self, node):
-        left, right = (
-            f"CAST({self._of_kind(one, 'number')} AS BIGINT)"
-            for one in (node.this, node.expression)
-        )
-        return f"({left} & {right})", "number"
+        """Bits of a column, one by one by division, since the engine has no ``&``."""
+        left, right = node.this.unnest(), node.expression.unnest()
+        if type(left).__name__ == "Literal":
+            left, right = right, left
+        bits = self._number(right)
+        is_column = type(left).__name__ == "Column" and self.columns[self._name(left)] == "integer"
+        if not is_column or not isinstance(bits, int) or bits < 0:
+            raise self._wrong(f"{node.sql()!r}: expected a column of whole numbers & a number")
+        column = self._column(left)[0]
+        found = [
+            # Division rounds towards zero, and bits are those of rounding down.
+            f"{bit} * abs(({column} / {bit} - CAST({column} % {bit} < 0 AS BIGINT)) % 2)"
+            for bit in (2**i for i in range(63))
+            if bits & bit
+        ]
+        return f"({' + '.join(found) or f'0 * {column}'})", "number"
+
+    _methods: ClassVar = {
+        **dict.fromkeys(_COMPARISONS, _comparison),
+        **dict.fromkeys(_ARITHMETIC, _calculation),
+        **dict.fromkeys(("And", "Or"), _joined),
+        "Between": _between,
+        "BitwiseAnd": _bitwiseand,
+        "Boolean": _boolean,
+        "Column": _column,
+        "In": _in,
+        "Is": _is,
+        "Like": _like,
+        "Literal": _literal,
+        "Neg": _neg,
+        "Not": _not,
+    }
 
 
 def _quoted(text):

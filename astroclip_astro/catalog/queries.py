@@ -149,7 +149,9 @@ def _resolved(query, catalog, modality):
         return Query.of(catalog.stored([query], modality)[0], catalog.schema)
     if isinstance(query, list | tuple | np.ndarray):
         query = list(query)
-        if query and all(isinstance(one, str) for one in query):
+        if not query:
+            raise InputError("the query is empty: expected something to search for")
+        if all(isinstance(one, str) for one in query):
             return Query.of(catalog.stored(query, modality), catalog.schema)
         if any(isinstance(one, str | xr.DataArray) for one in query):
             return Query.joined([_resolved(one, catalog, modality) for one in query])

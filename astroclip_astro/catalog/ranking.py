@@ -204,7 +204,8 @@ class Ranking:
             def residuals(vectors, redshift):
                 there = (redshift >= low) & (redshift <= high)
                 found = np.zeros_like(vectors)
-                found[there] = self.residual(vectors[there], redshift[there], modality)
+                if there.any():
+                    found[there] = self.residual(vectors[there], redshift[there], modality)
                 return found, there
 
             engine = get_manager().load("engine", "exact")(self._store, modality)

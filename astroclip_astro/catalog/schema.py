@@ -5,8 +5,9 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import xarray as xr
 from astropy import units as u
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
 from astroclip_astro.catalog.sky import healpix_29
 from astroclip_astro.embedding_schema import COLUMNS, PROVENANCE
@@ -25,8 +26,26 @@ _FORMAT = "astroclip_astro-catalog-1"
 _KEY = b"astroclip_astro"
 # Columns that tables of results have besides.
 _OF_RESULTS = ("query", "query_id", "score", "separation", "other", "other_id")
+# Columns that Lance makes itself.
+_OF_LANCE = (
+    "_rowid",
+    "_rowaddr",
+    "_rowoffset",
+    "_row_created_at_version",
+    "_row_last_updated_at_version",
+    "_distance",
+    "_score",
+)
 _LARGEST = float(np.finfo(np.float16).max)
-_TYPES = {"b": pa.bool_(), "U": pa.string(), "S": pa.string()}
+_TYPES = {
+    "?": pa.bool_(),
+    "U": pa.string(),
+    "S": pa.string(),
+    "e": pa.float32(),  # conditions know no float16, and no integers beyond int64
+    "L": pa.int64(),
+    "Q": pa.int64(),
+}
+_NUMBERS = "bBhHiIlLqQefd"  # as numpy.dtype.char
 
 
 class CatalogSchema:
@@ -80,7 +99,7 @@ class CatalogSchema:
         ProvenanceError
             If the embeddings do not say what made them.
         """
-        rows = embeddings.astroclip.rows()
+        rows = _rows(embeddings)
         missing = [name for name in PROVENANCE if name not in rows.attrs]
         if missing:
             raise ProvenanceError(
@@ -91,6 +110,11 @@ class CatalogSchema:
             modalities = sorted(set(rows.coords["modality"].values[rows.astroclip.valid.values]))
         if not modalities:
             raise InputError("none of the objects has a vector: expected some to make a catalog of")
+        for name in modalities:
+            if not name.isidentifier() or name in {*OBJECT, *_OF_RESULTS, *_OF_LANCE, HEALPIX}:
+                raise InputError(
+                    f"modality {str(name)!r}: expected letters, digits and '_', and no name taken"
+                )
         schema = cls(
             {
                 "provenance": dict(rows.attrs),
@@ -100,8 +124,8 @@ class CatalogSchema:
             }
         )
         if columns is not None:
-            taken = {*schema.names, *modalities, HEALPIX, *_OF_RESULTS}
-            for name in columns.colnames:
+            taken = {*schema.names, *modalities, HEALPIX, *_OF_RESULTS, *_OF_LANCE}
+            for name in _checked(columns).colnames:
                 if name != "object_id":
                     schema.columns[name] = _described(name, columns[name], taken)
             del schema.names  # as it was before
@@ -136,12 +160,17 @@ class CatalogSchema:
     @cached_property
     def kinds(self):
         """Kind of each column, as `predicate` takes them (dict of str)."""
-        kinds = {}
-        for field in self.arrow:
-            if field.name in self.names:
-                is_text, is_truth = pa.types.is_string(field.type), pa.types.is_boolean(field.type)
-                kinds[field.name] = "text" if is_text else "truth" if is_truth else "number"
-        return kinds
+        tests = {
+            "text": pa.types.is_string,
+            "truth": pa.types.is_boolean,
+            "integer": pa.types.is_integer,
+            "number": pa.types.is_floating,
+        }
+        return {
+            field.name: next(kind for kind, test in tests.items() if test(field.type))
+            for field in self.arrow
+            if field.name in self.names
+        }
 
     @cached_property
     def arrow(self):
@@ -241,12 +270,12 @@ def rows_of(schema, embeddings, columns=None):
     Raises
     ------
     InputError
-        If an object has no identifier or two vectors of one modality, columns are missing or of
-        other types, or float16 cannot hold a vector.
+        If an object has no identifier, two vectors of one modality or an impossible position,
+        columns are missing or of other types, or float16 cannot hold a vector.
     ProvenanceError
         If the embeddings are of another model.
     """
-    rows = embeddings.astroclip.rows()
+    rows = _rows(embeddings)
     schema.check(rows)
     modality = rows.coords["modality"].values
     strange = set(modality) - {*schema.modalities, ""}
@@ -289,6 +318,13 @@ def rows_of(schema, embeddings, columns=None):
             found[f"{one}_{name}"] = _numbers(values, integer=name == "quality")
         valid = rows.astroclip.valid.values[mine]
         found[one] = _vectors(rows.values[mine][valid], at[valid], ids, schema.features)
+    odd = np.flatnonzero(np.isinf(found["ra"]) | (np.abs(found["dec"]) > 90))
+    if odd.size:
+        ra, dec = found["ra"][odd[0]], found["dec"][odd[0]]
+        raise InputError(
+            f"it is at ra {ra}, dec {dec} deg: expected a position on the sky",
+            object_id=ids[odd[0]],
+        )
     cells = healpix_29(found["ra"], found["dec"])
     found[HEALPIX] = pa.array(cells.data, mask=np.ma.getmaskarray(cells))
     for name in ("ra", "dec", "redshift"):
@@ -322,7 +358,7 @@ def table_of(schema, stored, first=None):
     for name in stored.column_names:
         columns[name] = _column(stored[name], units.get(name))
     # Made at once, as adding columns one by one takes longer than many a search.
-    table = QTable(columns, copy=False, meta=schema.provenance)
+    table = QTable(columns, copy=False, meta=dict(schema.provenance))
     for name in stored.column_names:
         if name in descriptions:
             table[name].info.description = descriptions[name]
@@ -331,16 +367,34 @@ def table_of(schema, stored, first=None):
 
 def _column(stored, unit):
     """Values of one Arrow column for a table."""
+    unknown = stored.is_null().to_numpy() if stored.null_count else None
     if pa.types.is_string(stored.type):
-        return np.array(stored.fill_null("").to_pylist(), str)
-    if pa.types.is_floating(stored.type):
-        values = stored.to_numpy()
+        values = np.array(stored.fill_null("").to_pylist(), str)
+    elif pa.types.is_floating(stored.type):
+        values, unknown = stored.to_numpy(), None
     else:
-        zero = False if pa.types.is_boolean(stored.type) else 0
-        values = stored.fill_null(zero).to_numpy()
-        if stored.null_count:
-            values = np.ma.array(values, mask=stored.is_null().to_numpy())
+        values = stored.fill_null(False if pa.types.is_boolean(stored.type) else 0).to_numpy()
+        if unit is not None and unknown is not None:  # quantities are floating-point numbers
+            values, unknown = np.where(unknown, np.nan, values), None
+    if unknown is not None:
+        values = np.ma.array(values, mask=unknown)
     return values if unit is None else values * unit
+
+
+def _rows(embeddings):
+    """Embeddings of several objects."""
+    if not isinstance(embeddings, xr.DataArray):
+        raise InputError(
+            f"embeddings are a {type(embeddings).__name__}: expected what embed() returns"
+        )
+    return embeddings.astroclip.rows()
+
+
+def _checked(columns):
+    """Further columns, if they are in a table."""
+    if not isinstance(columns, Table):
+        raise InputError(f"columns are a {type(columns).__name__}: expected an astropy Table")
+    return columns
 
 
 def _described(name, column, taken):
@@ -351,18 +405,21 @@ def _described(name, column, taken):
         raise InputError(f"column {name!r}: expected a name of letters, digits and '_'")
     if column.shape[1:]:
         raise InputError(f"column {name!r} of shape {column.shape}: expected one value per object")
-    dtype = column.dtype
-    if dtype.kind == "O":
-        raise InputError(f"column {name!r} holds objects: expected numbers, truths or text")
-    if dtype.kind not in "bifuUS":
-        raise InputError(f"column {name!r} holds {dtype}: expected numbers, truths or text")
-    kind = _TYPES.get(dtype.kind) or pa.from_numpy_dtype(dtype.newbyteorder("="))
-    unit = column.info.unit
-    return {
-        "type": str(kind),
-        "unit": "" if unit is None else u.Unit(unit).to_string(),
-        "description": column.info.description or "",
-    }
+    dtype = getattr(column, "dtype", None)
+    if dtype is None or dtype.char not in {*_NUMBERS, *_TYPES}:
+        held = type(column).__name__ if dtype is None else dtype
+        raise InputError(f"column {name!r} holds {held}: expected numbers, truths or text")
+    kind = _TYPES.get(dtype.char) or pa.from_numpy_dtype(dtype.newbyteorder("="))
+    unit = ""
+    if dtype.char in _NUMBERS and column.info.unit is not None:
+        unit = u.Unit(column.info.unit).to_string()
+        try:
+            known = u.Unit(unit) == column.info.unit  # text has six digits of a scale
+        except ValueError:
+            known = False
+        if not known:
+            raise InputError(f"column {name!r} is in {unit!r}: expected a unit that can be told so")
+    return {"type": str(kind), "unit": unit, "description": column.info.description or ""}
 
 
 def _further(schema, columns, ids):
@@ -381,7 +438,10 @@ def _further(schema, columns, ids):
         raise InputError(
             f"columns that are missing, or not the catalog's: {', '.join(sorted(odd))}"
         )
-    theirs = np.char.strip(np.asarray(columns["object_id"]).astype(str))
+    theirs = columns["object_id"]
+    if np.ma.getmaskarray(theirs).any() or theirs.dtype.kind not in "USiuO":
+        raise InputError("object_id of the columns: expected text or integers, and none masked")
+    theirs = np.char.strip(_as_text(np.asarray(theirs)))
     order = np.argsort(theirs, kind="stable")
     if len(theirs) and (theirs[order][1:] == theirs[order][:-1]).any():
         twice = theirs[order][1:][theirs[order][1:] == theirs[order][:-1]][0]
@@ -393,27 +453,49 @@ def _further(schema, columns, ids):
     found = {}
     for name, about in schema.columns.items():
         column, kind = columns[name], pa.type_for_alias(about["type"])
-        if _described(name, column, ())["type"] != about["type"]:
+        given = _described(name, column, ())
+        if given["type"] != about["type"]:
             raise InputError(f"column {name!r} holds {column.dtype}: the catalog's is {kind}")
         unknown = np.ma.getmaskarray(column)
         values = np.asarray(getattr(column, "unmasked", np.ma.getdata(column)))
-        unit, given = u.Unit(about["unit"]), u.Unit(column.info.unit or "")
-        if given != unit:
-            try:
-                values = (values * given).to_value(unit).astype(values.dtype)
-            except u.UnitConversionError as error:
-                raise InputError(
-                    f"column {name!r} is in {given}: the catalog's is in {unit}"
-                ) from error
+        if given["unit"] != about["unit"]:
+            values = np.where(unknown, values.dtype.type(0), values)
+            values = _converted(name, values, given["unit"], about["unit"])
         if values.dtype.kind == "f":
             unknown = unknown | np.isnan(values)
-        if values.dtype.kind in "US":
-            values = values.astype(str).astype(object)
-        values = values.astype(values.dtype.newbyteorder("="))
+            values = values + values.dtype.type(0)  # to conditions, -0.0 is another number
+        if values.dtype.kind == "u" and (values[~unknown] > np.iinfo(np.int64).max).any():
+            raise InputError(f"column {name!r} reaches {values.max()}: expected less than 2**63")
+        if pa.types.is_string(kind):
+            values = _as_text(values).astype(object)
+        else:
+            values = values.astype(kind.to_pandas_dtype())
         # One more, for the objects that are not in the table.
         padded = pa.concat_arrays([pa.array(values, kind, mask=unknown), pa.nulls(1, kind)])
         found[name] = padded.take(pa.array(np.where(there, order[at], len(theirs))))
     return found
+
+
+def _as_text(values):
+    """Text, from text, bytes in UTF-8, or integers."""
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str)
+
+
+def _converted(name, values, given, wanted):
+    """Values in the unit of the catalog; whole numbers as long as they stay whole."""
+    try:
+        with np.errstate(all="ignore"):  # the logarithm of zero is infinite, of less, unknown
+            found = u.Quantity(values * u.Unit(given), subok=True).to_value(u.Unit(wanted))
+    except u.UnitsError as error:
+        given, wanted = (unit or "no unit" for unit in (given, wanted))
+        raise InputError(f"column {name!r} is in {given}: the catalog's is in {wanted}") from error
+    if values.dtype.kind == "f":
+        return found.astype(values.dtype)
+    with np.errstate(invalid="ignore"):  # what is too large becomes another number
+        whole = np.rint(found).astype(values.dtype)
+    if not np.allclose(whole, found, 1e-12, 0):
+        raise InputError(f"column {name!r} in {given} gives no {values.dtype} in {wanted}")
+    return whole
 
 
 def _numbers(values, *, integer=False):
@@ -421,7 +503,7 @@ def _numbers(values, *, integer=False):
     unknown = np.isnan(values)
     if integer:
         values = np.where(unknown, 0, values).astype(np.int64)
-    return pa.array(values, mask=unknown)
+    return pa.array(values + 0, mask=unknown)  # to conditions, -0.0 is another number
 
 
 def _vectors(vectors, at, ids, features):

@@ -7,6 +7,7 @@ import numpy as np
 from astroclip_astro.catalog.predicate import predicate
 from astroclip_astro.catalog.schema import HEALPIX
 from astroclip_astro.catalog.sky import Cone, Region
+from astroclip_astro.catalog.store import reading
 from astroclip_astro.errors import InputError
 
 __all__ = ["Selection"]
@@ -106,7 +107,8 @@ class Selection:
         int
         """
         if self.sky is None:
-            return self.store.dataset.count_rows(filter=self.sql)
+            with reading(self.store.dataset):
+                return self.store.dataset.count_rows(filter=self.sql)
         return len(self.rowids)
 
     def batches(self, columns, *, size=16384):
@@ -130,7 +132,12 @@ class Selection:
         scanner = self.store.dataset.scanner(
             columns=[*columns, *extra], filter=self.sql, with_row_id=True, batch_size=size
         )
-        for batch in scanner.to_batches():
+        batches = scanner.to_batches()
+        while True:
+            with reading(self.store.dataset):
+                batch = next(batches, None)
+            if batch is None:
+                return
             if self.sky is not None and len(batch):
                 ra, dec = (batch[name].to_numpy(zero_copy_only=False) for name in ("ra", "dec"))
                 batch = batch.filter(self.sky.contains(ra, dec))

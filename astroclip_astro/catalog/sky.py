@@ -37,8 +37,8 @@ def healpix_29(ra, dec):
     --------
     >>> import numpy as np
     >>> from astroclip_astro.catalog.sky import healpix_29
-    >>> healpix_29(np.array([45.0, np.nan]), np.array([0.0, 0.0])).tolist()
-    [1729382256910270464, None]
+    >>> healpix_29(np.array([150.0, np.nan]), np.array([2.0, 2.0])).tolist()
+    [1918115933162420084, None]
     """
     known = np.isfinite(ra) & np.isfinite(dec)
     cells = HEALPix(nside=2**_ORDER, order="nested").lonlat_to_healpix(
@@ -155,9 +155,11 @@ class Region:
     --------
     >>> import numpy as np
     >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
     >>> from astroclip_astro.catalog.sky import Region
     >>> from mocpy import MOC
-    >>> field = Region(MOC.from_box(150 * u.deg, 2 * u.deg, 1 * u.deg, 1 * u.deg, 0 * u.deg, 12))
+    >>> corners = SkyCoord([149, 151, 151, 149] * u.deg, [1, 1, 3, 3] * u.deg)
+    >>> field = Region(MOC.from_polygon_skycoord(corners, max_depth=12))
     >>> field.contains(np.array([150.7, 151.3]), np.array([2.0, 2.0]))
     array([ True, False])
     """

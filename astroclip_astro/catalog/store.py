@@ -8,7 +8,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,8 +21,9 @@ from filelock import FileLock, Timeout
 
 from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema
 from astroclip_astro.errors import CatalogError, InputError
+from astroclip_astro.output import replacing
 
-__all__ = ["Damage", "Store", "verify"]
+__all__ = ["Damage", "Store", "reading", "verify"]
 
 _DATASET, _CHECKSUMS, _LOCK = "objects.lance", "checksums.sha256", "write.lock"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -79,6 +79,12 @@ class Store:
         if not (self.path / _DATASET).is_dir():
             raise CatalogError(f"{self.path} is no embedding catalog: it has no {_DATASET}")
         try:
+            lost = _lost_list(self.path, _checksums(self.path))
+        except CatalogError:  # damaged checksums do no harm to rows
+            lost = None
+        try:
+            if lost:
+                raise OSError(f"{lost} is damaged or missing")
             self.dataset = lance.dataset(self.path / _DATASET)
             self.schema = CatalogSchema.from_arrow(self.dataset.schema)
         except InputError as error:
@@ -97,7 +103,7 @@ class Store:
         ----------
         path : path-like
             Folder to make.
-        rows : pyarrow.Table
+        rows : pyarrow.Table or pyarrow.RecordBatchReader
             With the schema of a catalog.
         overwrite : bool
             Replace a catalog that is there.
@@ -121,17 +127,10 @@ class Store:
                 f"{path} exists"
                 + (" and is no catalog" if overwrite else ": open it, or allow to overwrite it")
             )
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with _explained(path):
-                aside.mkdir()
-                _write(rows, aside / _DATASET, mode="create")
-                seal(aside)
-            if path.exists():
-                shutil.rmtree(path)
-            os.rename(aside, path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with _explained(path), replacing(path) as aside:
+            aside.mkdir()
+            _write(rows, aside / _DATASET, mode="create")
+            seal(aside)
         return cls(path)
 
     def refresh(self):
@@ -249,7 +248,8 @@ class Store:
         -------
         int
         """
-        return self.dataset.count_rows(filter=modality and f"`{modality}` IS NOT NULL")
+        with reading(self.dataset):
+            return self.dataset.count_rows(filter=modality and f"`{modality}` IS NOT NULL")
 
     @contextmanager
     def _writing(self):
@@ -263,13 +263,39 @@ class Store:
                 "try again when it is done"
             ) from error
         try:
-            self.refresh()
+            _checksums(self.path)  # if they are damaged, nothing is to be written
             with _explained(self.path):
+                self.refresh()
                 yield
                 self.refresh()
+            with _explained(self.path, "All changes were made, but no checksums of new files"):
                 seal(self.path)
         finally:
             lock.release()
+
+
+@contextmanager
+def reading(dataset):
+    """Say what it means if rows cannot be read.
+
+    Parameters
+    ----------
+    dataset : lance.LanceDataset
+        Of a catalog.
+
+    Raises
+    ------
+    CatalogError
+        If they cannot.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException, RuntimeError, ValueError) as error:
+        path = Path(dataset.uri).parent
+        raise CatalogError(
+            f"{path} cannot be read ({_in_short(error)}). If another process has compacted it "
+            f"meanwhile, open it anew; else see 'astroclip catalog verify {path}'"
+        ) from error
 
 
 def seal(path):
@@ -284,8 +310,9 @@ def seal(path):
     known = _checksums(path)
     tracked = _tracked(lance.dataset(path / _DATASET))
     sums = {name: known.get(name) or _sha256(path / name) for name in sorted(tracked)}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     aside = path / f".{_CHECKSUMS}"
-    aside.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    aside.write_text(_headed(lines))
     os.replace(aside, path / _CHECKSUMS)
 
 
@@ -319,16 +346,23 @@ def verify(path):
         known = _checksums(path)
     except CatalogError as error:
         return [Damage(_CHECKSUMS, str(error))]
+    if not known:
+        return [Damage(_CHECKSUMS, "it is missing")]
     damages, missing = [], []
     for name, digest in known.items():
         if not (path / name).is_file():
             missing.append(name)
         elif _sha256(path / name) != digest:
             damages.append(Damage(name, "its content is not what was written"))
+    if _lost_list(path, known):
+        return damages + [Damage(name, "it is missing") for name in missing]
     try:
         dataset = lance.dataset(path / _DATASET)
         tracked = _tracked(dataset)
-        damages += [Damage(name, "it is missing") for name in missing if name in tracked]
+        if _manifest(known) > _manifest(tracked):
+            # There is a newer version than that of the checksums, which needs not all of its files.
+            missing = [name for name in missing if name in tracked]
+        damages += [Damage(name, "it is missing") for name in missing]
         if not damages and tracked - known.keys():
             dataset.validate()
             for _ in dataset.to_batches():
@@ -350,21 +384,46 @@ def _tracked(dataset):
     return {f"{_DATASET}/{name}" for name in files["path"].to_pylist()}
 
 
+def _manifest(names):
+    """The file that lists those of a version; its name begins with a number that counts down."""
+    return min((name for name in names if name.endswith(".manifest")), default="")
+
+
+def _lost_list(path, known):
+    """The newest list of files, if it is lost: Lance would open an older one, or panic."""
+    if not known:
+        return None
+    noted = _manifest(known)
+    try:
+        whole = _sha256(path / noted) == known[noted]
+    except FileNotFoundError:
+        whole = False
+    versions = (path / noted).parent
+    newer = any(one.name < Path(noted).name for one in versions.glob("*.manifest"))
+    return None if whole or newer else noted
+
+
 def _checksums(path):
     """What was written down, by name of the file."""
     try:
         text = (path / _CHECKSUMS).read_text()
     except FileNotFoundError:
         return {}
-    except UnicodeDecodeError as error:
-        raise CatalogError("it holds no checksums: it is damaged") from error
-    found = {}
-    for line in text.splitlines():
-        match = _LINE.fullmatch(line)
-        if not match:
-            raise CatalogError(f"line {len(found) + 1} is no checksum: it is damaged")
-        found[match[2]] = match[1]
-    return found
+    except UnicodeDecodeError:
+        text = ""
+    lines = text.partition("\n")[2]
+    matches = [_LINE.fullmatch(line) for line in lines.splitlines()]
+    if text != _headed(lines) or not all(matches):
+        raise CatalogError(
+            f"{path / _CHECKSUMS} is damaged: if all rows are there, delete it, and it is made "
+            "anew at the next change"
+        )
+    return {match[2]: match[1] for match in matches}
+
+
+def _headed(lines):
+    """Checksums with one of themselves, as a comment to other programs."""
+    return f"# {hashlib.sha256(lines.encode()).hexdigest()} of the lines below\n{lines}"
 
 
 def _sha256(path):
@@ -373,16 +432,18 @@ def _sha256(path):
 
 
 @contextmanager
-def _explained(path):
-    """Say what a full disk means."""
+def _explained(path, outcome="Nothing was changed"):
+    """Say what it means if rows cannot be written."""
     try:
         yield
     except (OSError, pa.ArrowException, RuntimeError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left" in str(error) or "os error 28" in str(error):
             raise CatalogError(
-                f"{path}: the disk is full. Nothing was changed; make room and try again"
+                f"{path}: the disk is full. {outcome}; make room and try again"
             ) from error
+        if getattr(error, "errno", None) is None:  # it is Lance's
+            raise CatalogError(f"{path} cannot be written: {_in_short(error)}") from error
         raise
 
 

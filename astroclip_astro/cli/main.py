@@ -14,6 +14,7 @@ __all__ = ["main"]
 # Where each built-in command is; it is imported only when it runs or when its help is shown.
 _COMMANDS = {
     "benchmark": "astroclip_astro.cli.benchmark:benchmark",
+    "catalog": "astroclip_astro.cli.catalog:catalog",
     "demo": "astroclip_astro.cli.demo:demo",
     "embed": "astroclip_astro.cli.embed:embed",
     "models": "astroclip_astro.cli.listings:models",

@@ -1,6 +1,10 @@
 """What comes with the package, registered through the same hooks as anybody's plugin."""
 
+import tomllib
+from pathlib import Path
+
 from astroclip_astro.plugins.entries import (
+    CatalogEntry,
     EngineEntry,
     ModalityEntry,
     ModelEntry,
@@ -10,12 +14,23 @@ from astroclip_astro.plugins.entries import (
 from astroclip_astro.plugins.hookspecs import hookimpl
 
 __all__ = [
+    "CATALOGS",
+    "register_catalogs",
     "register_engines",
     "register_modalities",
     "register_models",
     "register_surveys",
     "register_tasks",
 ]
+
+_PACKAGE = Path(__file__).parents[1]
+
+#: Folder of the recipes that come along: a part of the package once it is installed, and beside it
+#: in a checkout.
+CATALOGS = next(
+    (folder for folder in (_PACKAGE / "catalogs", _PACKAGE.parent / "catalogs") if folder.is_dir()),
+    _PACKAGE / "catalogs",
+)
 
 _PAPER = "Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450"
 _LEGACY = "Dey et al. 2019, AJ 157, 168, doi:10.3847/1538-3881/ab089d"
@@ -182,4 +197,23 @@ def register_engines():
     ):
         yield EngineEntry(
             name=name, summary=summary, factory=f"astroclip_astro.catalog.engines.{engine}"
+        )
+
+
+@hookimpl
+def register_catalogs():
+    """Register the recipes that come along.
+
+    Yields
+    ------
+    CatalogEntry
+    """
+    for file in sorted(CATALOGS.glob("*/recipe.toml")):
+        recipe = tomllib.loads(file.read_text(encoding="utf-8"))
+        yield CatalogEntry(
+            name=recipe["name"],
+            summary=recipe["title"],
+            factory=f"astroclip_astro.catalog.recipes:{recipe['name'].replace('-', '_')}",
+            citation=" ".join(recipe["citation"].split()),
+            licence=recipe["licence"],
         )

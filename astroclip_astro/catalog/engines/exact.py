@@ -146,7 +146,7 @@ def vectors_of(column):
     numpy.ndarray
         Shape (n, feature), float16.
     """
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
 
 
 def cosines(queries, vectors):

@@ -4,6 +4,7 @@ import numpy as np
 
 from astroclip_astro.catalog.engines.contract import Engine
 from astroclip_astro.catalog.engines.exact import cosines, vectors_of
+from astroclip_astro.catalog.store import reading
 
 __all__ = ["LanceEngine"]
 
@@ -37,15 +38,18 @@ class LanceEngine(Engine):
         }
         if selection.sky is None:
             chosen = {"filter": None if selection.everything else selection.sql}
+        elif not len(selection.rowids):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         else:
             chosen = {"filter": f"_rowid IN ({', '.join(map(str, selection.rowids))})"}
-        table = self.store.dataset.to_table(
-            columns=[self.modality, "_distance"],
-            nearest=nearest,
-            prefilter=True,
-            with_row_id=True,
-            **chosen,
-        )
+        with reading(self.store.dataset):
+            table = self.store.dataset.to_table(
+                columns=[self.modality, "_distance"],
+                nearest=nearest,
+                prefilter=True,
+                with_row_id=True,
+                **chosen,
+            )
         vectors = vectors_of(table[self.modality].combine_chunks())
         scores = cosines(query[None], vectors[None])[0]
         order = np.argsort(-scores, kind="stable")
