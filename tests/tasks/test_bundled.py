@@ -97,3 +97,11 @@ def test_one_command(tmp_path, sdss_file):
 def test_there_is_no_head_for_another_modality():
     with pytest.raises(InputError, match="no bundled head for redshift from a radio-map"):
         bundled.redshift("radio-map")
+
+
+def test_calibrating_one_leaves_the_others_alone(embeddings, mocks, galaxies):
+    head, z = bundled.redshift("spectrum"), mocks.truth[["redshift"]][galaxies]
+    before = aa.predict(embeddings["spectrum"], task="redshift")["redshift_p84"]
+    head.calibrate(embeddings["spectrum"], z)
+    assert not (aa.predict(embeddings["spectrum"], task=head)["redshift_p84"] == before).all()
+    assert (aa.predict(embeddings["spectrum"], task="redshift")["redshift_p84"] == before).all()
