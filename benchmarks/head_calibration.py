@@ -23,7 +23,13 @@ from astroclip_astro.adapters.records import SpectrumRecord
 from astroclip_astro.inputs import records
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.tasks import NeighborsHead, load_head
-from astroclip_astro.training.mini.heads import PROPERTIES, observed_embeddings, rows_for_heads
+from astroclip_astro.training.benchmark.morphology import ZOO_LIMIT
+from astroclip_astro.training.mini.heads import (
+    PROPERTIES,
+    observed_embeddings,
+    rows_for_heads,
+    votes_of,
+)
 
 
 def on_mocks(survey, others, model, heads, neighbours):
@@ -45,6 +51,24 @@ def on_mocks(survey, others, model, heads, neighbours):
             knn.calibrate(unseen, QTable(others_truth[columns])[spare])
             print(f"{task} from the {modality}: k nearest of {len(x)} mocks, calibrated alike")
             print(knn.report(asked, y[test]))
+        on_looks(survey, test, asked, load_head(heads / f"morphology-{modality}.safetensors"))
+
+
+def on_looks(survey, test, embeddings, head):
+    """How often the most probable class is right, beside the share of the commonest class."""
+    _, votes = votes_of(survey.truth_array[test])
+    table, modality = head.predict(embeddings), head.modalities_[0]
+    bright = np.asarray(survey.truth["mag_r"])[test] < ZOO_LIMIT
+    print(f"morphology from the {modality}: share that is right, and that of the commonest class")
+    for question, about in head.questions_.items():
+        given = np.stack([np.asarray(votes[f"{question}_{a}"]) for a in about["answers"]], axis=1)
+        said = np.array([about["answers"].index(one) for one in table[question]])
+        for name, chosen in (("all", given.any(1)), ("bright", given.any(1) & bright)):
+            right = (given[np.arange(len(given)), said] > 0)[chosen]
+            print(
+                f"{question:12s} {name:7s} {chosen.sum():5d}  {right.mean():.3f}  "
+                f"{given[chosen].mean(0).max():.3f}"
+            )
 
 
 def on_real_spectra(folder, heads):
