@@ -283,6 +283,10 @@ def reading(dataset):
     dataset : lance.LanceDataset
         Of a catalog.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     CatalogError

@@ -12,7 +12,8 @@ from astroclip_astro.errors import PluginError
 from astroclip_astro.plugins import get_manager
 
 COMMANDS = [
-    "benchmark", "demo", "embed", "models", "plugins", "predict", "surveys", "tasks", "train",
+    "benchmark", "catalog", "demo", "embed", "models", "plugins", "predict", "surveys", "tasks",
+    "train",
 ]  # fmt: skip
 
 
