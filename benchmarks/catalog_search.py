@@ -162,7 +162,8 @@ def main(path, rows, features, count, threads):
     index, half = engine.index, engine.exact.vectors.numpy()
 
     def raw_faiss(query):
-        parameters = faiss.IVFRaBitQSearchParameters(nprobe=32)
+        cells = faiss.IVFRaBitQSearchParameters(nprobe=32)
+        parameters = faiss.SearchParametersPreTransform(index_params=cells)
         _, at = index.search(query[None], 200, params=parameters)
         candidates = half[at[0]].astype(np.float32)
         scores = candidates @ query / np.linalg.norm(candidates, axis=1)

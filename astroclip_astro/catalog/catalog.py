@@ -16,7 +16,7 @@ from astroclip_astro.catalog.queries import Query, resolve
 from astroclip_astro.catalog.ranking import Ranking
 from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema, rows_of, table_of
 from astroclip_astro.catalog.selection import Selection
-from astroclip_astro.catalog.sky import Cone, separation
+from astroclip_astro.catalog.sky import Cone, angle, separation
 from astroclip_astro.catalog.store import Store, verify
 from astroclip_astro.embeddings import concat, directions, make_embeddings
 from astroclip_astro.errors import InputError
@@ -377,10 +377,7 @@ class EmbeddingCatalog:
             If the others have no positions, or the radius is no angle.
         """
         coordinates, names = _positions(others)
-        try:
-            limit = u.Quantity(radius).to(u.deg)
-        except (u.UnitsError, TypeError) as error:
-            raise InputError(f"radius is {radius!r}: expected an angle") from error
+        limit = angle(radius)
         rows = self.table()
         known = np.flatnonzero(np.isfinite(rows["ra"]) & np.isfinite(rows["dec"]))
         usable = np.flatnonzero(np.isfinite(coordinates.ra) & np.isfinite(coordinates.dec))

@@ -12,8 +12,17 @@ from astropy.table import QTable, Table
 from astroclip_astro.catalog.sky import healpix_29
 from astroclip_astro.embedding_schema import COLUMNS, PROVENANCE
 from astroclip_astro.errors import InputError, ProvenanceError
+from astroclip_astro.quality import Quality
 
-__all__ = ["HEALPIX", "OBJECT", "OF_VECTORS", "CatalogSchema", "rows_of", "table_of"]
+__all__ = [
+    "HEALPIX",
+    "OBJECT",
+    "OF_VECTORS",
+    "CatalogSchema",
+    "has_vector",
+    "rows_of",
+    "table_of",
+]
 
 #: The column that rows are found by on the sky; the name is that of HATS.
 HEALPIX = "_healpix_29"
@@ -247,6 +256,30 @@ class CatalogSchema:
                 f"these embeddings are of another space than the catalog's: {pairs}. Embed with "
                 f"the catalog's model, {self.provenance['model']!r}"
             )
+
+
+def has_vector(modality):
+    """A filter for rows that have a vector, which reads no vectors.
+
+    Parameters
+    ----------
+    modality : str
+        Of which modality.
+
+    Returns
+    -------
+    str
+        A condition in the dialect of DataFusion.
+
+    Examples
+    --------
+    >>> from astroclip_astro.catalog.schema import has_vector
+    >>> has_vector("image")
+    '(`image_quality` % 256 < 128)'
+    """
+    # The quality is null where nothing was to be embedded; the engine has no operator for bits.
+    bit = int(Quality.NOT_EMBEDDED)
+    return f"(`{modality}_quality` % {2 * bit} < {bit})"
 
 
 def rows_of(schema, embeddings, columns=None):

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from astroclip_astro.catalog.predicate import predicate
-from astroclip_astro.catalog.schema import HEALPIX
+from astroclip_astro.catalog.schema import HEALPIX, has_vector
 from astroclip_astro.catalog.sky import Cone, Region
 from astroclip_astro.catalog.store import reading
 from astroclip_astro.errors import InputError
@@ -69,7 +69,7 @@ class Selection:
             )
             parts.append(f"({ranges})")
         if modality is not None:
-            parts.append(f"`{modality}` IS NOT NULL")
+            parts.append(has_vector(modality))
         self.sql = " AND ".join(parts) or None
 
     @classmethod

@@ -75,14 +75,7 @@ class Cone:
 
     def __init__(self, center, radius):
         self.ra, self.dec = position(center)
-        if not isinstance(radius, u.Quantity | str):
-            raise InputError(f"radius is {radius!r}: expected an angle, such as 1 * u.arcmin")
-        try:
-            self.radius = Angle(radius).to(u.deg)
-        except (u.UnitsError, TypeError, ValueError) as error:
-            raise InputError(f"radius is {radius!r}: expected an angle") from error
-        if self.radius.shape or not 0 < self.radius.value <= 180:
-            raise InputError(f"radius is {radius}: expected one angle above 0 and up to 180 deg")
+        self.radius = angle(radius)
 
     def contains(self, ra, dec):
         """Which positions are inside.
@@ -211,6 +204,35 @@ class Region:
             First cells of `healpix_29`, and the first ones beyond, shape (n, 2), int64.
         """
         return _few_ranges(self.moc)
+
+
+def angle(radius):
+    """A radius on the sky.
+
+    Parameters
+    ----------
+    radius : astropy.units.Quantity or str
+        Above 0 and up to 180 deg.
+
+    Returns
+    -------
+    astropy.coordinates.Angle
+        In deg.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if not isinstance(radius, u.Quantity | str):
+        raise InputError(f"radius is {radius!r}: expected an angle, such as 1 * u.arcmin")
+    try:
+        found = Angle(radius).to(u.deg)
+    except (u.UnitsError, TypeError, ValueError) as error:
+        raise InputError(f"radius is {radius!r}: expected an angle") from error
+    if found.shape or not 0 < found.value <= 180:
+        raise InputError(f"radius is {radius}: expected one angle above 0 and up to 180 deg")
+    return found
 
 
 def position(center):

@@ -19,18 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
-from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema
+from astroclip_astro.catalog.indexing import make_index
+from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema, has_vector
 from astroclip_astro.errors import CatalogError, InputError
 from astroclip_astro.output import replacing
 
 __all__ = ["Damage", "Store", "reading", "verify"]
 
 _DATASET, _CHECKSUMS, _LOCK = "objects.lance", "checksums.sha256", "write.lock"
+_ASIDE = ".partitions.lance"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _WAIT = 60  # s that a writer waits for another
 _FEWEST_TO_INDEX = 20_000  # vectors; fewer are ranked one by one in milliseconds
-_PER_PARTITION = 512  # vectors: 2,000 partitions for a million
-_MAXIMUM = 4096  # partitions, or training them takes longer than everything else
 
 
 @dataclass(frozen=True)
@@ -213,14 +213,13 @@ class Store:
             for modality in self.schema.modalities:
                 count = self.count(modality)
                 if f"{modality}_idx" not in there and count >= _FEWEST_TO_INDEX:
-                    partitions = int(np.clip(count // _PER_PARTITION, 1, _MAXIMUM))
-                    dataset.create_index(
-                        modality, "IVF_RQ", metric="cosine", num_partitions=partitions
-                    )
+                    make_index(dataset, modality, self.path / _ASIDE)
             dataset.optimize.optimize_indices()
             self.refresh()
             # Nobody else is writing, so what no version knows is left over from a killed writer.
             dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+            for left in (self.path / _DATASET).glob("*/.tmp*"):
+                left.unlink()
 
     def indexed(self, modality):
         """Whether there is an index of the vectors of a modality.
@@ -249,7 +248,7 @@ class Store:
         int
         """
         with reading(self.dataset):
-            return self.dataset.count_rows(filter=modality and f"`{modality}` IS NOT NULL")
+            return self.dataset.count_rows(filter=modality and has_vector(modality))
 
     @contextmanager
     def _writing(self):

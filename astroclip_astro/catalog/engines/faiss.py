@@ -54,7 +54,8 @@ class FaissEngine(Engine):
         import faiss
 
         cells = _CELLS if selection.everything else _CELLS_FILTERED
-        parameters = {"nprobe": min(cells, self.index.nlist)}
+        inner = faiss.extract_index_ivf(self.index)
+        parameters = {"nprobe": min(cells, inner.nlist)}
         if not selection.everything:
             chosen = np.zeros(len(self.exact.rowids), bool)
             chosen[self.exact.positions(selection)] = True
@@ -63,8 +64,9 @@ class FaissEngine(Engine):
             selector = faiss.IDSelectorBitmap(bits)
             parameters["sel"] = selector
         wanted = min(max(_CANDIDATES * k, _FEWEST_CANDIDATES), len(self.exact.rowids))
+        cells = faiss.IVFRaBitQSearchParameters(**parameters)
         _, at = self.index.search(
-            queries, wanted, params=faiss.IVFRaBitQSearchParameters(**parameters)
+            queries, wanted, params=faiss.SearchParametersPreTransform(index_params=cells)
         )
         vectors = self.exact.vectors.numpy()[at]  # of -1, the last one, which is struck off below
         scores = np.where(at < 0, -np.inf, cosines(queries, vectors)).astype(np.float32)
@@ -97,7 +99,9 @@ class FaissEngine(Engine):
         vectors, scale = self.exact.vectors, self.exact.inverse_norms
         count, features = vectors.shape
         cells = int(np.clip(count // _PER_CELL, 1, _MOST_CELLS))
-        index = faiss.index_factory(features, f"IVF{cells},RaBitQ", faiss.METRIC_INNER_PRODUCT)
+        # Turned at random, since a bit for each direction tells little where few matter.
+        kind = f"RR{features},IVF{cells},RaBitQ"
+        index = faiss.index_factory(features, kind, faiss.METRIC_INNER_PRODUCT)
         some = np.random.default_rng(0).permutation(count)[: _LEARNED_FROM * cells]
         index.train((vectors[some].float() * scale[some, None]).numpy())
         for part, factor in zip(vectors.split(_BLOCK), scale.split(_BLOCK), strict=True):

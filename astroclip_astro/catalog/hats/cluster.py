@@ -2,7 +2,9 @@
 
 from contextlib import contextmanager, suppress
 
-__all__ = ["RETRIES", "partitions", "running"]
+import pyarrow as pa
+
+__all__ = ["RETRIES", "aligned", "partitions", "running"]
 
 #: How often a task that failed is tried again; those of a worker that died are in any case.
 RETRIES = 1
@@ -62,3 +64,24 @@ def partitions(catalog):
         return {}
     frames = catalog.to_dask_dataframe(divisions=False).to_delayed()
     return dict(zip(pixels, frames, strict=True))
+
+
+def aligned(table):
+    """Copy a table that may have come over the network, where its numbers lie at odd addresses.
+
+    Arrow does not mind, but Lance does.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Any.
+
+    Returns
+    -------
+    pyarrow.Table
+        The same.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()

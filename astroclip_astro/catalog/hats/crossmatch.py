@@ -5,6 +5,7 @@ import warnings
 from astropy import units as u
 
 from astroclip_astro.catalog.hats.layout import opened, schema_of
+from astroclip_astro.catalog.sky import angle
 from astroclip_astro.errors import InputError
 
 __all__ = ["crossmatch_hats"]
@@ -27,7 +28,7 @@ def crossmatch_hats(embeddings, other, radius=1 * u.arcsec):
     other : path-like or lsdb.catalog.Catalog
         Any HATS catalog, with a margin cache of at least the radius: without, matches across the
         edges of its partitions would be missing.
-    radius : astropy.units.Quantity
+    radius : astropy.units.Quantity or str
         Farther than that, it is another object.
 
     Returns
@@ -67,12 +68,7 @@ def crossmatch_hats(embeddings, other, radius=1 * u.arcsec):
     """
     whole, right = opened(embeddings), opened(other)
     schema_of(whole)
-    try:
-        limit = u.Quantity(radius).to_value(u.arcsec)
-    except (u.UnitsError, TypeError) as error:
-        raise InputError(f"radius is {radius!r}: expected an angle") from error
-    if limit.ndim or not limit > 0:
-        raise InputError(f"radius is {radius!r}: expected one angle above 0")
+    limit = angle(radius).to_value(u.arcsec)
     reach = 0 if right.margin is None else right.margin.hc_structure.catalog_info.margin_threshold
     if reach < limit:
         raise InputError(

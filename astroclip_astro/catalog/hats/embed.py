@@ -118,12 +118,14 @@ def embed_hats(
         raise InputError(
             f"model {model.name!r} is in the memory of this process: give its name or file"
         )
+    if model is not None and Path(model).is_file():
+        model = Path(model).resolve()  # workers may be elsewhere
     loaded, columns = as_model(model), list(columns)
     if modality not in loaded.modalities:
         raise InputError(
             f"modality is {modality!r}: {loaded.name!r} embeds {' and '.join(loaded.modalities)}"
         )
-    opened(catalog, [object_id, *columns])
+    opened(catalog, list(dict.fromkeys([object_id, *columns])))
     nothing = embed([], model=model)
     example = _columns_of(found.meta, columns) if columns else None
     schema = CatalogSchema.of(nothing, example, modalities=[modality])
@@ -202,7 +204,10 @@ def _written(found, task, cluster):
             f"{len(problems)} of {len(parts)} partitions could not be embedded. The others are "
             f"kept: the same call again goes on with what is missing.\n{listed}"
         )
-    return [one for one in parts if partition_file(path, one).is_file()]
+    there = [one for one in parts if partition_file(path, one).is_file()]
+    if not there:
+        raise InputError(f"catalog {found.name!r} has no rows: expected some to embed")
+    return there
 
 
 def _is_written(path, pixel, schema):

@@ -12,7 +12,7 @@ from astropy import units as u
 
 from astroclip_astro.catalog.catalog import EmbeddingCatalog
 from astroclip_astro.catalog.engines.exact import ExactEngine
-from astroclip_astro.catalog.hats.cluster import RETRIES, partitions, running
+from astroclip_astro.catalog.hats.cluster import RETRIES, aligned, partitions, running
 from astroclip_astro.catalog.hats.layout import opened, schema_of
 from astroclip_astro.catalog.queries import resolve
 from astroclip_astro.catalog.schema import HEALPIX, table_of
@@ -83,7 +83,8 @@ def search_hats(catalog, query, k=10, *, modality, where=None, cone=None, region
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise InputError(f"k is {k!r}, expected a whole number of 1 or more")
-    schema = schema_of(opened(catalog))
+    whole = opened(catalog)
+    schema = schema_of(whole)
     if modality not in schema.modalities:
         raise InputError(
             f"modality is {modality!r}: the catalog has vectors of "
@@ -92,7 +93,7 @@ def search_hats(catalog, query, k=10, *, modality, where=None, cone=None, region
     # Checked, and written anew, by what does so for an embedding catalog.
     selection = Selection(SimpleNamespace(schema=schema), where=where, cone=cone, region=region)
     with running(client) as cluster:
-        asked = _resolved(query, catalog, schema, modality, cluster)
+        asked = _resolved(query, catalog, whole, modality, cluster)
         task = {
             "queries": asked.directions,
             "k": int(k),
@@ -108,22 +109,22 @@ def search_hats(catalog, query, k=10, *, modality, where=None, cone=None, region
     return _answer(rows, schema, asked, selection.sky)
 
 
-def _resolved(query, catalog, schema, modality, cluster):
+def _resolved(query, catalog, whole, modality, cluster):
     """The query as vectors."""
     from dask import delayed
 
     several = query if isinstance(query, list | tuple | np.ndarray) else [query]
     names = [str(one) for one in several if isinstance(one, str)]
-    rows = schema.arrow.empty_table()
+    schema = schema_of(whole)
+    rows = [schema.arrow.empty_table()]
     if names:
-        found = opened(catalog)
-        wanted = [name for name in schema.arrow.names if name in found.columns]
+        wanted = [name for name in schema.arrow.names if name in whole.columns]
         parts = partitions(opened(catalog, wanted)).values()
         tasks = [delayed(_of_names)(part, names, schema) for part in parts]
-        rows = pa.concat_tables(cluster.gather(cluster.compute(tasks, retries=RETRIES)))
+        rows += cluster.gather(cluster.compute(tasks, retries=RETRIES))
     # What is named is looked up in a catalog of its own, which is small.
     with TemporaryDirectory() as folder:
-        store = Store.create(Path(folder, opened(catalog).name), rows)
+        store = Store.create(Path(folder, "catalog"), aligned(pa.concat_tables(rows)))
         return resolve(query, EmbeddingCatalog(store), modality)
 
 
@@ -202,8 +203,9 @@ class _Chosen:
         if sql is not None and there.any():
             # By what filters embedding catalogs, on the columns alone.
             names = [HEALPIX, *schema.names]
+            columns = aligned(stored.select(names))
             dataset = lance.write_dataset(
-                stored.select(names), "memory://partition", max_rows_per_file=len(stored)
+                columns, "memory://partition", max_rows_per_file=len(stored)
             )
             passed = dataset.to_table(columns=[], filter=sql, with_row_id=True)["_rowid"]
             selected = np.zeros(len(stored), bool)
