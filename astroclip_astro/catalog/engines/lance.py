@@ -10,7 +10,7 @@ __all__ = ["LanceEngine"]
 
 # IVF with RaBitQ codes (Gao & Long 2024, https://arxiv.org/abs/2405.12497): partitions looked at,
 # of some 512 vectors each, and how many times k candidates are compared exactly.
-_PARTITIONS, _PARTITIONS_FILTERED = 32, 64
+_PARTITIONS, _PARTITIONS_FILTERED = 32, 128
 _CANDIDATES = 10
 
 
