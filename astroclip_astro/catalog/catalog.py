@@ -12,11 +12,11 @@ from scipy.sparse import csr_array
 from astroclip_astro.catalog.engines.exact import vectors_of
 from astroclip_astro.catalog.export import check_export, write_table
 from astroclip_astro.catalog.predicate import predicate, text_in
-from astroclip_astro.catalog.queries import Query, resolve
+from astroclip_astro.catalog.queries import Query, answer, resolve
 from astroclip_astro.catalog.ranking import Ranking
 from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema, rows_of, table_of
 from astroclip_astro.catalog.selection import Selection
-from astroclip_astro.catalog.sky import Cone, angle, separation
+from astroclip_astro.catalog.sky import angle
 from astroclip_astro.catalog.store import Store, verify
 from astroclip_astro.embeddings import concat, directions, make_embeddings
 from astroclip_astro.errors import InputError
@@ -609,17 +609,7 @@ class EmbeddingCatalog:
         if len(place) and place.max() >= k:
             keep = place < k
             stored, scores, number = stored.filter(keep), scores[keep], number[keep]
-        ra, dec = (stored[name].to_numpy() for name in ("ra", "dec"))
-        if isinstance(sky, Cone):
-            apart = sky.separation(ra, dec)
-        else:
-            apart = separation(asked.ra[number], asked.dec[number], ra, dec)
-        first = {}
-        if not asked.single:
-            first = {"query": number, "query_id": asked.object_id[number]}
-        first["object_id"] = None  # its place
-        first |= {"score": scores, "separation": (3600 * apart) * u.arcsec}
-        return table_of(self._store.schema, stored, first)
+        return answer(self._store.schema, stored, scores, number, asked, sky)
 
 
 def _positions(others):

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from astropy import units as u
 
 from astroclip_astro.api import embed
+from astroclip_astro.catalog.schema import table_of
+from astroclip_astro.catalog.sky import Cone, separation
 from astroclip_astro.embeddings import directions
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 
-__all__ = ["Query", "resolve"]
+__all__ = ["Query", "answer", "resolve"]
 
 
 @dataclass
@@ -140,6 +143,42 @@ def resolve(query, catalog, modality=None):
     if not len(found.vectors):
         raise InputError("the query is empty: expected something to search for")
     return found
+
+
+def answer(schema, stored, scores, number, asked, sky):
+    """What was found as a table.
+
+    Parameters
+    ----------
+    schema : CatalogSchema
+        Of the catalog.
+    stored : pyarrow.Table
+        The columns of the n rows that were found.
+    scores : numpy.ndarray
+        Their cosines, shape (n,), float32.
+    number : numpy.ndarray
+        Which of the queries found them, shape (n,), int64.
+    asked : Query
+        The queries.
+    sky : Cone, Region or None
+        What was searched.
+
+    Returns
+    -------
+    astropy.table.QTable
+        As `EmbeddingCatalog.search` returns it.
+    """
+    ra, dec = (stored[name].to_numpy() for name in ("ra", "dec"))
+    if isinstance(sky, Cone):
+        apart = sky.separation(ra, dec)
+    else:
+        apart = separation(asked.ra[number], asked.dec[number], ra, dec)
+    first = {}
+    if not asked.single:
+        first = {"query": number, "query_id": asked.object_id[number]}
+    first["object_id"] = None  # its place
+    first |= {"score": scores, "separation": (3600 * apart) * u.arcsec}
+    return table_of(schema, stored, first)
 
 
 def _resolved(query, catalog, modality):

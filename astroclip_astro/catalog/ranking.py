@@ -6,6 +6,7 @@ import pyarrow as pa
 from astroclip_astro.catalog.engines.exact import vectors_of
 from astroclip_astro.catalog.engines.faiss import FaissEngine
 from astroclip_astro.catalog.selection import Selection
+from astroclip_astro.catalog.store import reading
 from astroclip_astro.errors import InputError
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.tasks import FixedRedshift
@@ -82,7 +83,8 @@ class Ranking:
             return pa.schema(
                 [schema.field(name) for name in self._store.schema.names]
             ).empty_table()
-        return self._store.dataset._take_rows(rowids.tolist(), columns=self._store.schema.names)
+        with reading(self._store.dataset):
+            return self._store.dataset._take_rows(rowids.tolist(), columns=self._store.schema.names)
 
     def engine(self, name, modality):
         """An engine for the catalog as it is now.
@@ -190,7 +192,8 @@ class Ranking:
             known = Selection(self._store, modality, where="redshift IS NOT NULL")
             some = np.random.default_rng(0).permutation(known.rowids)[:_TREND]
             names = ["redshift", modality]
-            stored = self._store.dataset._take_rows(np.sort(some).tolist(), columns=names)
+            with reading(self._store.dataset):
+                stored = self._store.dataset._take_rows(np.sort(some).tolist(), columns=names)
             vectors = vectors_of(stored[modality].combine_chunks())
             made["trend", modality] = FixedRedshift().fit(vectors, stored["redshift"].to_numpy())
         return made["trend", modality]

@@ -8,16 +8,14 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from astropy import units as u
 
 from astroclip_astro.catalog.catalog import EmbeddingCatalog
 from astroclip_astro.catalog.engines.exact import ExactEngine
 from astroclip_astro.catalog.hats.cluster import RETRIES, aligned, partitions, running
 from astroclip_astro.catalog.hats.layout import opened, schema_of
-from astroclip_astro.catalog.queries import resolve
-from astroclip_astro.catalog.schema import HEALPIX, table_of
+from astroclip_astro.catalog.queries import answer, resolve
+from astroclip_astro.catalog.schema import HEALPIX
 from astroclip_astro.catalog.selection import Selection
-from astroclip_astro.catalog.sky import Cone, separation
 from astroclip_astro.catalog.store import Store
 from astroclip_astro.errors import InputError
 
@@ -106,7 +104,8 @@ def search_hats(catalog, query, k=10, *, modality, where=None, cone=None, region
         if selection.sky is not None:
             found = found.moc_search(_moc(selection.sky))
         rows = _merged(partitions(found).values(), task, cluster)
-    return _answer(rows, schema, asked, selection.sky)
+    found, scores, number = rows.select(schema.names), rows[_SCORE], rows[_QUERY]
+    return answer(schema, found, scores.to_numpy(), number.to_numpy(), asked, selection.sky)
 
 
 def _resolved(query, catalog, whole, modality, cluster):
@@ -224,18 +223,3 @@ class _Chosen:
             flat = pa.array(self.vectors[some].reshape(-1))
             features = self.vectors.shape[1]
             yield some, {modality: pa.FixedSizeListArray.from_arrays(flat, features)}
-
-
-def _answer(rows, schema, asked, sky):
-    """What was found as a table."""
-    number, ra, dec = (rows[name].to_numpy() for name in (_QUERY, "ra", "dec"))
-    if isinstance(sky, Cone):
-        apart = sky.separation(ra, dec)
-    else:
-        apart = separation(asked.ra[number], asked.dec[number], ra, dec)
-    first = {}
-    if not asked.single:
-        first = {"query": number, "query_id": asked.object_id[number]}
-    first["object_id"] = None  # its place
-    first |= {"score": rows[_SCORE].to_numpy(), "separation": (3600 * apart) * u.arcsec}
-    return table_of(schema, rows.select(schema.names), first)
