@@ -1,5 +1,7 @@
 """From galaxies to answers in one step: in order, whatever is given, by any fitted head."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy.table import QTable, vstack
@@ -125,6 +127,7 @@ def test_the_command_prints_or_writes(head, tmp_path, suffix, sdss_file):
     done = CliRunner().invoke(main, ["predict", str(mine), *files])
     assert done.exit_code == 0, done.output
     assert "redshift_p50" in done.output
+    assert not re.search(r"\d\.\d{9}", done.output)  # no more digits than anyone reads
     out = tmp_path / f"z{suffix}"
     arguments = ["predict", str(mine), *files, "-o", str(out), "--samples", "3"]
     done = CliRunner().invoke(main, arguments)

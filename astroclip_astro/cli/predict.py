@@ -54,6 +54,9 @@ def predict(task, files, output, samples, model, survey, device, overwrite):
         errors="flag",
     )
     if output is None:
+        for column in table.itercols():
+            if column.dtype.kind == "f":
+                column.info.format = ".5g"
         click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
     else:
         if output.suffix == ".fits":
