@@ -19,6 +19,7 @@ _CELLS, _CELLS_FILTERED = 32, 256
 _CANDIDATES, _FEWEST_CANDIDATES = 20, 200
 _LEARNED_FROM = 64  # vectors for each cell
 _BLOCK = 65536
+_QUERIES = 256  # whose candidates, 200 of 512 numbers each, take 150 MB
 _SUFFIX = ".faiss"
 
 
@@ -47,6 +48,7 @@ class FaissEngine(Engine):
                 "faiss is missing: pip install 'astroclip_astro[faiss]', or take engine='exact'"
             ) from error
         self.exact = exact or ExactEngine(store, modality, "cpu").load()
+        self.vectors = self.exact.vectors.cpu().numpy()
         self.index = self._cached() or self._built()
 
     def search(self, queries, k, selection):
@@ -63,12 +65,20 @@ class FaissEngine(Engine):
             bits = np.packbits(chosen, bitorder="little")
             selector = faiss.IDSelectorBitmap(bits)
             parameters["sel"] = selector
-        wanted = min(max(_CANDIDATES * k, _FEWEST_CANDIDATES), len(self.exact.rowids))
         cells = faiss.IVFRaBitQSearchParameters(**parameters)
-        _, at = self.index.search(
-            queries, wanted, params=faiss.SearchParametersPreTransform(index_params=cells)
-        )
-        vectors = self.exact.vectors.numpy()[at]  # of -1, the last one, which is struck off below
+        parameters = faiss.SearchParametersPreTransform(index_params=cells)
+        parts = [
+            self._ranked(part, k, parameters)
+            for part in np.split(queries, range(_QUERIES, len(queries), _QUERIES))
+        ]
+        rowids, scores = zip(*parts, strict=True)
+        return np.concatenate(rowids), np.concatenate(scores)
+
+    def _ranked(self, queries, k, parameters):
+        """The best of some queries, whose candidates are held in memory at a time."""
+        wanted = min(max(_CANDIDATES * k, _FEWEST_CANDIDATES), len(self.exact.rowids))
+        _, at = self.index.search(queries, wanted, params=parameters)
+        vectors = self.vectors[at]  # of -1, the last one, which is struck off below
         scores = np.where(at < 0, -np.inf, cosines(queries, vectors)).astype(np.float32)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         at, scores = (np.take_along_axis(one, order, axis=1) for one in (at, scores))
@@ -96,7 +106,7 @@ class FaissEngine(Engine):
         """A new index, written aside, renamed into place, and its checksum after it."""
         import faiss
 
-        vectors, scale = self.exact.vectors, self.exact.inverse_norms
+        vectors, scale = self.exact.vectors.cpu(), self.exact.inverse_norms.cpu()
         count, features = vectors.shape
         cells = int(np.clip(count // _PER_CELL, 1, _MOST_CELLS))
         # Turned at random, since a bit for each direction tells little where few matter.
