@@ -14,7 +14,8 @@ from astroclip_astro.catalog.export import check_export, write_table
 from astroclip_astro.catalog.predicate import predicate, text_in
 from astroclip_astro.catalog.queries import Query, answer, resolve
 from astroclip_astro.catalog.ranking import Ranking
-from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema, rows_of, table_of
+from astroclip_astro.catalog.rows import rows_of, table_of
+from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema
 from astroclip_astro.catalog.selection import Selection
 from astroclip_astro.catalog.sky import angle
 from astroclip_astro.catalog.store import Store, verify

@@ -7,7 +7,7 @@ import xarray as xr
 from astropy import units as u
 
 from astroclip_astro.api import embed
-from astroclip_astro.catalog.schema import table_of
+from astroclip_astro.catalog.rows import table_of
 from astroclip_astro.catalog.sky import Cone, separation
 from astroclip_astro.embeddings import directions
 from astroclip_astro.errors import InputError

@@ -11,7 +11,8 @@ from astropy.time import Time
 from astropy.utils.masked import Masked
 
 from astroclip_astro.catalog import predicate
-from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema, rows_of, table_of
+from astroclip_astro.catalog.rows import rows_of, table_of
+from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema
 from astroclip_astro.catalog.sky import healpix_29
 from astroclip_astro.errors import InputError, ProvenanceError
 

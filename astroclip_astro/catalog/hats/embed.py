@@ -19,7 +19,8 @@ from astroclip_astro.catalog.hats.layout import (
     schema_from,
     text_of,
 )
-from astroclip_astro.catalog.schema import CatalogSchema, rows_of, table_of
+from astroclip_astro.catalog.rows import rows_of, table_of
+from astroclip_astro.catalog.schema import CatalogSchema
 from astroclip_astro.catalog.sky import healpix_29
 from astroclip_astro.embeddings import concat, make_embeddings
 from astroclip_astro.errors import CatalogError, InputError

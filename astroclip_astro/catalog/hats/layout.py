@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import dataset, parquet
 
-from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema, table_of
+from astroclip_astro.catalog.rows import table_of
+from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema
 from astroclip_astro.errors import CatalogError, InputError
 from astroclip_astro.table_files import voparquet
 

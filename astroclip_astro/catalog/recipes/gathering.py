@@ -10,7 +10,8 @@ from astropy.table import Column, MaskedColumn, Table
 
 from astroclip_astro.catalog.predicate import predicate, text_in
 from astroclip_astro.catalog.recipes.sources import OF_FILES
-from astroclip_astro.catalog.schema import CatalogSchema, rows_of
+from astroclip_astro.catalog.rows import rows_of
+from astroclip_astro.catalog.schema import CatalogSchema
 from astroclip_astro.catalog.sky import healpix_29, separation
 from astroclip_astro.catalog.store import Store
 from astroclip_astro.embedding_schema import COLUMNS, make_embeddings
