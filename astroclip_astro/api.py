@@ -8,10 +8,11 @@ import numpy as np
 from astropy.table import Table
 from tqdm import tqdm
 
-from astroclip_astro.adapters.records import FailedRecord, ImageRecord
+from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import BATCHES, is_single, records
+from astroclip_astro.inputs import is_single, records
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
 from astroclip_astro.weights import as_model, list_models, load_model
@@ -39,9 +40,12 @@ def embed(
     ----------
     obj : object
         A `specutils.Spectrum` (several rows of flux count as several objects), `SpectrumList` or
-        `SpectrumCollection`; a cutout (`HDUList`, `CCDData`, `NDData`); a path; a `Table` or
+        `SpectrumCollection`; a cutout (`HDUList`, `CCDData`, `NDData`); a `SkyCoord`, whose cutouts
+        are fetched from the Legacy Surveys, or from the archive of `survey`; a path; a `Table` or
         `QTable` with one of the columns ``spectrum``, ``image``, ``cutout``, ``path``,
-        ``filename``, ``file``; or an iterable of any mix of these, which is consumed lazily.
+        ``filename``, ``file``, or with ``ra`` and ``dec`` (deg), where to fetch them; what a
+        further modality of the model takes; or an iterable of any mix of these, which is consumed
+        lazily.
     model : str, path-like or GalaxyModel, optional
         A name of `list_models`, a checkpoint, or a loaded model; by default the bundled one.
     survey : str, optional
@@ -96,8 +100,8 @@ def embed(
         raise ValueError(f"errors is {errors!r}, expected 'raise' or 'flag'")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
-    single = is_single(obj)
     model = as_model(model, str(device))
+    single = is_single(obj, model.modalities)
     batch_size = batch_size or (32 if model.device.type == "cpu" else 128)
     stream = records(obj, preprocessing=model.preprocessing, survey=survey)
     if single:
@@ -120,7 +124,7 @@ def embed(
         if isinstance(record, FailedRecord):
             rows.fail(index, record, record.reason)
             continue
-        modality = "image" if isinstance(record, ImageRecord) else "spectrum"
+        modality = record.modality
         if modality not in pending:
             known = " and ".join(pending)
             rows.fail(index, record, f"model {model.name!r} embeds {known}, not {modality}")
@@ -196,7 +200,9 @@ class _Rows:
     def add(self, model, modality, indexed):
         """Embed a batch."""
         indices, batch_records = zip(*indexed, strict=True)
-        batch = BATCHES[modality](batch_records, model.preprocessing[modality], model.device)
+        batch = get_modality(modality).batch(
+            batch_records, model.preprocessing[modality], model.device
+        )
         vectors = model.encode(batch.flux, modality).numpy().astype(np.float32, copy=False)
         usable = (batch.quality & Quality.NOT_EMBEDDED) == 0
         quality = batch.quality | np.where(usable, model.out_of_range(batch.flux, modality), 0)

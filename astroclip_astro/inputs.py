@@ -9,38 +9,38 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.nddata import NDData
 from astropy.table import Table
-from specutils import Spectrum, SpectrumCollection, SpectrumList
 
-from astroclip_astro.adapters.image import image_batch, image_records
+from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
-from astroclip_astro.adapters.spectrum import spectrum_batch, spectrum_records
-from astroclip_astro.errors import InputError
+from astroclip_astro.errors import AstroclipError, InputError, PluginError
+from astroclip_astro.plugins.manager import get_manager
+from astroclip_astro.sources.base import fetch_all, get_source
 from astroclip_astro.surveys.files import claims, get_survey, identify, read
 
-__all__ = ["BATCHES", "is_single", "records"]
+__all__ = ["is_single", "records"]
 
-#: By modality, what makes a batch of records.
-BATCHES = {"spectrum": spectrum_batch, "image": image_batch}
-
-_SPECTRA = (Spectrum, SpectrumCollection, SpectrumList)
-# A bare array has no unit and no bands: it is passed on to be refused with the reason.
-_IMAGES = (fits.HDUList, NDData, np.ndarray)
+#: What any model is asked about first: objects of these kinds are told apart by their type alone.
+_BUILTIN = ("spectrum", "image")
 _TABLE_COLUMNS = ("spectrum", "image", "cutout", "path", "filename", "file")
+
+#: The archive of coordinates that come without the name of a survey.
+_DEFAULT_SOURCE = "legacysurvey"
 
 
 class _UnknownTypeError(TypeError):
     """An object of a type that cannot be embedded."""
 
 
-def is_single(obj):
+def is_single(obj, modalities=_BUILTIN):
     """Whether an input is one object rather than a collection that may hold one.
 
     Parameters
     ----------
     obj : object
         Anything that `astroclip_astro.embed` takes.
+    modalities : iterable of str
+        Those that the model embeds.
 
     Returns
     -------
@@ -48,11 +48,12 @@ def is_single(obj):
         True for a spectrum with 1-D flux, a cutout, one coordinate, or a path (whose file may still
         turn out to hold several objects).
     """
-    if isinstance(obj, Spectrum):
-        return obj.flux.ndim == 1
+    if isinstance(obj, (str, os.PathLike)):
+        return True
     if isinstance(obj, SkyCoord):
         return obj.isscalar
-    return isinstance(obj, (str, os.PathLike, *_IMAGES))
+    modality = _modality_of(obj, modalities)
+    return modality is not None and get_modality(modality).is_single(obj)
 
 
 def records(obj, *, preprocessing, survey=None, object_id=""):
@@ -63,7 +64,7 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
     obj : object
         Anything that `astroclip_astro.embed` takes; iterables are consumed lazily.
     preprocessing : dict
-        `ImagePreprocessing` of the model under ``"image"``, where the model takes images.
+        That of the model, by modality.
     survey : str, optional
         Registered name of the survey that the objects come from.
     object_id : str, optional
@@ -95,16 +96,13 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
 
 
 def _records(obj, preprocessing, survey, object_id):
-    if isinstance(obj, _SPECTRA):
-        yield from spectrum_records(
-            obj,
-            survey=_survey_of("spectrum", survey),
-            survey_name=survey or "",
-            object_id=object_id,
-        )
-    elif isinstance(obj, _IMAGES):
-        if "image" not in preprocessing:
-            raise InputError("this model takes no images", object_id=object_id)
+    modality = _modality_of(obj, preprocessing, survey)
+    if modality is not None:
+        if modality not in (*_BUILTIN, *preprocessing):
+            raise InputError(
+                f"this model embeds {' and '.join(preprocessing)}, not {modality}",
+                object_id=object_id,
+            )
         if survey is None and isinstance(obj, fits.HDUList):
             found = claims(Path(obj.filename() or object_id), obj)
             if len(found) > 1:
@@ -112,10 +110,10 @@ def _records(obj, preprocessing, survey, object_id):
                     f"claimed by {' and '.join(found)}; pass survey=", object_id=object_id
                 )
             survey = found[0] if found else None
-        yield from image_records(
+        yield from get_modality(modality).records(
             obj,
-            preprocessing=preprocessing["image"],
-            survey=_survey_of("image", survey),
+            preprocessing=preprocessing.get(modality),
+            survey=_survey_of(modality, survey),
             survey_name=survey or "",
             object_id=object_id,
         )
@@ -125,11 +123,7 @@ def _records(obj, preprocessing, survey, object_id):
         for item in read(path, name):
             yield from records(item, preprocessing=preprocessing, survey=name, object_id=path.name)
     elif isinstance(obj, SkyCoord):
-        raise InputError(
-            "coordinates need a source of cutouts, and none is registered: install a plugin that "
-            "registers one, or pass the cutout itself",
-            object_id=object_id or obj.to_string("hmsdms"),
-        )
+        yield from _table_records(_sky_table(obj, object_id), preprocessing, survey)
     elif isinstance(obj, Table):
         yield from _table_records(obj, preprocessing, survey)
     elif isinstance(obj, Iterable) and not isinstance(obj, (bytes, dict)):
@@ -143,9 +137,18 @@ def _records(obj, preprocessing, survey, object_id):
         raise _UnknownTypeError(
             f"cannot embed {type(obj).__module__}.{type(obj).__qualname__}: expected a "
             "specutils Spectrum, SpectrumList or SpectrumCollection, an HDUList, CCDData or "
-            "NDData cutout, a path, a Table with one of the columns "
+            "NDData cutout, a SkyCoord, a path, a Table with ra and dec or one of the columns "
             f"{', '.join(_TABLE_COLUMNS)}, or an iterable of these"
         )
+
+
+def _modality_of(obj, modalities, survey=None):
+    """Name of the modality of an object in memory, or None; a survey tells it where several do."""
+    names = [*_BUILTIN, *(name for name in modalities if name not in _BUILTIN)]
+    if survey in get_manager().entries("survey"):
+        told = get_manager().get("survey", survey).modality
+        names = [told, *(name for name in names if name != told)]
+    return next((name for name in names if get_modality(name).accepts(obj)), None)
 
 
 def _survey_of(modality, name):
@@ -164,12 +167,18 @@ def _survey_of(modality, name):
 def _table_records(table, preprocessing, survey):
     """One object per row; id, position and redshift columns override what the object says."""
     columns = [name for name in _TABLE_COLUMNS if name in table.colnames]
-    if len(columns) != 1:
+    on_sky = not columns and {"ra", "dec"} <= set(table.colnames)
+    if on_sky:
+        source = _source(preprocessing, survey)
+        items, survey = _fetched(source, table), source.survey or None
+    elif len(columns) == 1:
+        items = (row[columns[0]] for row in table)
+    else:
         raise InputError(
-            f"a table needs exactly one of the columns {', '.join(_TABLE_COLUMNS)}; it has "
-            f"{', '.join(table.colnames)}"
+            f"a table needs exactly one of the columns {', '.join(_TABLE_COLUMNS)}, or ra and dec; "
+            f"it has {', '.join(table.colnames)}"
         )
-    for i, row in enumerate(table):
+    for i, (row, item) in enumerate(zip(table, items, strict=True)):
         known = {
             name: float(u.Quantity(row[name], unit).value)
             for name, unit in (("ra", u.deg), ("dec", u.deg), ("redshift", u.one))
@@ -179,18 +188,62 @@ def _table_records(table, preprocessing, survey):
             known["object_id"] = str(row["object_id"])
         name = known.get("object_id", f"[{i}]")
         try:
-            found = list(
-                records(
-                    row[columns[0]],
-                    preprocessing=preprocessing,
-                    survey=survey,
-                    object_id=name,
-                )
-            )
+            if isinstance(item, Exception):
+                raise item
+            found = list(records(item, preprocessing=preprocessing, survey=survey, object_id=name))
             reason = f"its row holds {len(found)} objects, expected one"
-        except _UnknownTypeError as error:
+        except (_UnknownTypeError, AstroclipError) as error:
             found, reason = [], str(error)
         if len(found) == 1:
             yield replace(found[0], **known)
         else:
             yield FailedRecord(**known | {"object_id": name}, survey=survey or "", reason=reason)
+
+
+def _sky_table(coordinates, object_id):
+    """Coordinates as a table, with the names that the IAU recommends for want of others."""
+    places = coordinates.reshape(-1).icrs
+    names = [
+        f"J{text.replace(' ', '')}"
+        for text in places.to_string("hmsdms", sep="", precision=2, pad=True)
+    ]
+    if object_id and len(names) == 1:
+        names = [object_id]
+    return Table({"object_id": names, "ra": places.ra.deg, "dec": places.dec.deg})
+
+
+def _source(preprocessing, survey):
+    """The archive that has objects of a survey, or by default those that the model embeds."""
+    entries = get_manager().entries("source")
+    usable = {name for name, entry in entries.items() if entry.modality in preprocessing}
+    if survey is None and _DEFAULT_SOURCE in usable:
+        return get_source(_DEFAULT_SOURCE)
+    known = {}
+    for name in sorted(usable):
+        try:
+            known[name] = get_source(name)
+        except PluginError as error:  # one broken plugin must not take the others down
+            get_manager().record_failure("source", name, error)
+    found = [name for name in known if survey in (None, name, known[name].survey)]
+    if len(found) == 1:
+        return known[found[0]]
+    wanted = f" of survey {survey!r}" if survey else ""
+    raise InputError(
+        f"coordinates need one archive{wanted} that has {' or '.join(preprocessing)} data; "
+        f"{'there are ' + ', '.join(found) if found else 'none is registered'}: pass survey= with "
+        f"one of {', '.join(sorted(known)) or 'those of a plugin'}, or pass the objects themselves"
+    )
+
+
+def _fetched(source, table):
+    """What an archive has at the positions of the rows, or the errors, in order."""
+    places = [
+        np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
+        * (getattr(column, "unit", None) or u.deg)
+        for column in (table["ra"], table["dec"])
+    ]
+    known = np.isfinite(places[0]) & np.isfinite(places[1])
+    coordinates = SkyCoord(*(place[known] for place in places))
+    fetched = fetch_all(source, coordinates)
+    for there in known:
+        yield next(fetched) if there else InputError("it has no position to fetch it from")

@@ -9,14 +9,22 @@ import torch
 from astropy.io.fits import HDUList, Header
 from astropy.nddata import NDData
 from astropy.stats import mad_std
+from specutils import Spectrum
 
 from astroclip_astro.adapters.meta import image_meta, sky_position, stated
+from astroclip_astro.adapters.modality import Modality
 from astroclip_astro.adapters.planes import REFUSED_RGB, read_planes, tangent_wcs
 from astroclip_astro.adapters.records import FailedRecord, ImageBatch, ImageRecord
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 
-__all__ = ["ImagePreprocessing", "encoder_input", "image_batch", "image_records", "to_rgb"]
+__all__ = [
+    "ImagePreprocessing",
+    "encoder_input",
+    "image_batch",
+    "image_records",
+    "to_rgb",
+]
 
 #: Side in pixels of the part of a cutout that stands for the object: 12 × 0.262" = 3.1", about
 #: the size of a galaxy of DESI's bright survey, and one patch of the encoder.
@@ -405,3 +413,37 @@ def image_batch(records, preprocessing, device="cpu"):
         quality=quality,
         **ImageBatch.columns(records),
     )
+
+
+class ImageModality(Modality):
+    """Calibrated cutouts on a pixel grid; see `Modality` for what the methods do."""
+
+    preprocessing = ImagePreprocessing
+
+    def accepts(self, obj):
+        """Any `NDData` but spectra; a bare array is taken, too, to be refused with the reason."""
+        return isinstance(obj, (HDUList, NDData, np.ndarray)) and not isinstance(obj, Spectrum)
+
+    def is_single(self, obj):
+        """Every cutout is one object."""
+        return True
+
+    def records(self, obj, *, preprocessing, survey=None, survey_name="", object_id=""):
+        """As `image_records` makes them."""
+        if preprocessing is None:
+            raise InputError("this model takes no images", object_id=object_id)
+        return image_records(
+            obj,
+            preprocessing=preprocessing,
+            survey=survey,
+            survey_name=survey_name,
+            object_id=object_id,
+        )
+
+    def batch(self, records, preprocessing, device="cpu"):
+        """As `image_batch` makes it."""
+        return image_batch(records, preprocessing, device)
+
+    def model_input(self, flux, preprocessing):
+        """As `encoder_input` makes it."""
+        return encoder_input(flux, preprocessing)

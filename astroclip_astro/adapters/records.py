@@ -1,6 +1,7 @@
 """What the adapters exchange: one record per object, and batches of them as tensors."""
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +35,14 @@ class Record:
         Redshift stated by the file; NaN where unknown.
     quality : Quality
         Bits known so far.
+
+    Attributes
+    ----------
+    modality : str
+        Registered name of the modality; of the class, not of the object.
     """
+
+    modality: ClassVar[str] = ""
 
     object_id: str = ""
     ra: float = np.nan
@@ -73,6 +81,8 @@ class SpectrumRecord(Record):
         False if no uncertainty was given and `ivar` is 1 on every good pixel.
     """
 
+    modality: ClassVar[str] = "spectrum"
+
     edges: np.ndarray
     flux: np.ndarray
     ivar: np.ndarray
@@ -92,6 +102,8 @@ class ImageRecord(Record):
     snr : float
         Median signal-to-noise ratio per pixel in the central part; NaN without uncertainty.
     """
+
+    modality: ClassVar[str] = "image"
 
     flux: np.ndarray
     coverage: float

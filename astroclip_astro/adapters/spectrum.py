@@ -8,16 +8,22 @@ import numpy as np
 import torch
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from specutils import Spectrum, SpectrumCollection
+from specutils import Spectrum, SpectrumCollection, SpectrumList
 
 from astroclip_astro.adapters.flux_density import FLUX_UNIT, flux_scale, to_ivar_function
+from astroclip_astro.adapters.modality import Modality
 from astroclip_astro.adapters.records import FailedRecord, SpectrumBatch, SpectrumRecord
 from astroclip_astro.adapters.resample import resample, resampling_operator
 from astroclip_astro.adapters.wavelength import vacuum_bins
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 
-__all__ = ["FLUX_UNIT", "SpectrumPreprocessing", "spectrum_batch", "spectrum_records"]
+__all__ = [
+    "FLUX_UNIT",
+    "SpectrumPreprocessing",
+    "spectrum_batch",
+    "spectrum_records",
+]
 
 # Tensors are float32: anything beyond its range would become infinite there.
 _LARGEST = float(np.finfo(np.float32).max)
@@ -405,3 +411,25 @@ def _filled(flux, good):
     flux = torch.where(inside, before + fraction.to(flux.dtype) * (after - before), 0)
     mean = flux.sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp(min=1)
     return torch.where(inside, flux, mean)
+
+
+class SpectrumModality(Modality):
+    """specutils spectra on a wavelength grid; see `Modality` for what the methods do."""
+
+    preprocessing = SpectrumPreprocessing
+
+    def accepts(self, obj):
+        """Any spectrum of specutils, or a collection of them."""
+        return isinstance(obj, (Spectrum, SpectrumCollection, SpectrumList))
+
+    def is_single(self, obj):
+        """A spectrum with 1-D flux is."""
+        return isinstance(obj, Spectrum) and obj.flux.ndim == 1
+
+    def records(self, obj, *, preprocessing, survey=None, survey_name="", object_id=""):
+        """As `spectrum_records` makes them."""
+        return spectrum_records(obj, survey=survey, survey_name=survey_name, object_id=object_id)
+
+    def batch(self, records, preprocessing, device="cpu"):
+        """As `spectrum_batch` makes it."""
+        return spectrum_batch(records, preprocessing, device)

@@ -168,10 +168,34 @@ class AstroCLIP(GalaxyModel):
             SpecFormer(**spectrum), embed_dim, spectrum_heads, dropout, residual=True
         )
 
-    def _embed_spectrum(self, x):
+    def embed_spectrum(self, x):
+        """Vectors of spectra; see `GalaxyModel`.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Spectra, shape (B, L, 1).
+
+        Returns
+        -------
+        torch.Tensor
+            Vectors, shape (B, embed_dim), not normalised.
+        """
         return self.spectrum_encoder(x)
 
-    def _embed_image(self, x):
+    def embed_image(self, x):
+        """Vectors of images; see `GalaxyModel`.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            RGB images, shape (B, 3, H, W).
+
+        Returns
+        -------
+        torch.Tensor
+            Vectors, shape (B, embed_dim), not normalised.
+        """
         return self.image_encoder(x)
 
 

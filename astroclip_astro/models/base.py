@@ -8,13 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from astroclip_astro.adapters.image import ImagePreprocessing, encoder_input
-from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
+from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.quality import Quality
 
 __all__ = ["GalaxyModel"]
-
-_PREPROCESSING = {"spectrum": SpectrumPreprocessing, "image": ImagePreprocessing}
 
 
 class GalaxyModel(nn.Module):
@@ -30,8 +27,8 @@ class GalaxyModel(nn.Module):
     config : dict
         Keyword arguments that rebuild the architecture.
     preprocessing : dict
-        `SpectrumPreprocessing` and/or `ImagePreprocessing` by modality. It belongs to the
-        weights: a model is never called with another model's normalisation.
+        By modality, `SpectrumPreprocessing`, `ImagePreprocessing` or that of another one. It
+        belongs to the weights: a model is never called with another model's normalisation.
     training_range : dict
         Lowest and highest mean flux of the objects that the weights were trained on, by modality;
         empty where the publisher states none.
@@ -39,6 +36,11 @@ class GalaxyModel(nn.Module):
         Registered name of the weights, or the file's name.
     weights_sha256 : str
         SHA-256 of the weights file; ``""`` for weights that were never saved.
+
+    Notes
+    -----
+    A subclass names its `modalities` and has for each of them a method ``embed_<modality>(x)``
+    (``-`` becomes ``_``) from what `Modality.model_input` returns to vectors (B, embed_dim).
     """
 
     #: Modalities that the model embeds.
@@ -47,7 +49,7 @@ class GalaxyModel(nn.Module):
     def __init__(self, **config):
         super().__init__()
         self.config = config
-        self.preprocessing = {m: _PREPROCESSING[m]() for m in self.modalities}
+        self.preprocessing = {m: get_modality(m).preprocessing() for m in self.modalities}
         self.training_range = {}
         self.name = ""
         self.weights_sha256 = ""
@@ -65,7 +67,9 @@ class GalaxyModel(nn.Module):
         GalaxyModel
             The model itself.
         """
-        self.preprocessing = {m: _PREPROCESSING[m](**preprocessing[m]) for m in self.modalities}
+        self.preprocessing = {
+            m: get_modality(m).preprocessing(**preprocessing[m]) for m in self.modalities
+        }
         return self
 
     def preprocessing_dict(self):
@@ -106,9 +110,10 @@ class GalaxyModel(nn.Module):
         Parameters
         ----------
         flux : torch.Tensor
-            Spectra (B, L, 1) in 1e-17 erg s-1 cm-2 Å-1 on the model's wavelength grid, or images
-            (B, band, row, column) in nanomaggies on the model's pixel grid.
-        modality : {"spectrum", "image"}
+            Spectra (B, L, 1) in 1e-17 erg s-1 cm-2 Å-1 on the model's wavelength grid, images
+            (B, band, row, column) in nanomaggies on the model's pixel grid, or what the batches of
+            another modality hold.
+        modality : str
             What the batch holds.
 
         Returns
@@ -131,7 +136,7 @@ class GalaxyModel(nn.Module):
         ----------
         flux : torch.Tensor
             As `encode` takes it.
-        modality : {"spectrum", "image"}
+        modality : str
             What the batch holds.
 
         Returns
@@ -148,9 +153,8 @@ class GalaxyModel(nn.Module):
             known = " and ".join(self.modalities)
             raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
         flux = flux.to(self.device, self.dtype)
-        if modality == "image":
-            return self._embed_image(encoder_input(flux, self.preprocessing["image"]))
-        return self._embed_spectrum(flux)
+        x = get_modality(modality).model_input(flux, self.preprocessing[modality])
+        return getattr(self, f"embed_{modality.replace('-', '_')}")(x)
 
     def out_of_range(self, flux, modality):
         """Which objects are brighter or fainter than all that the model was trained on.

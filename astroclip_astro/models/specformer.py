@@ -261,7 +261,19 @@ class SpecFormer(GalaxyModel):
         """
         return self.forward_tokens(self.preprocess(x), return_attention)
 
-    def _embed_spectrum(self, x):
+    def embed_spectrum(self, x):
+        """Mean of the tokens of spectra; see `GalaxyModel`.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Spectra, shape (B, L, 1).
+
+        Returns
+        -------
+        torch.Tensor
+            Vectors, shape (B, embed_dim), not normalised.
+        """
         return self(x).mean(1)
 
     def mask(self, tokens, generator=None):

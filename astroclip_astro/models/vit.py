@@ -296,5 +296,17 @@ class VisionTransformer(GalaxyModel):
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         return self._run(torch.cat([cls, patches + self._positions(x)], 1))
 
-    def _embed_image(self, x):
+    def embed_image(self, x):
+        """Class token of images; see `GalaxyModel`.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            RGB images, shape (B, 3, H, W).
+
+        Returns
+        -------
+        torch.Tensor
+            Vectors, shape (B, embed_dim), not normalised.
+        """
         return self.class_token(x)

@@ -90,12 +90,12 @@ def register_modalities():
     yield ModalityEntry(
         name="spectrum",
         summary="specutils spectra on a wavelength grid",
-        factory="astroclip_astro.adapters.spectrum:spectrum_records",
+        factory="astroclip_astro.adapters.spectrum:SpectrumModality",
     )
     yield ModalityEntry(
         name="image",
         summary="calibrated cutouts on a pixel grid",
-        factory="astroclip_astro.adapters.image:image_records",
+        factory="astroclip_astro.adapters.image:ImageModality",
     )
 
 

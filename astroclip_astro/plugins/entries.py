@@ -118,7 +118,7 @@ class SurveyEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityEntry(Entry):
-    """A modality; its factory turns Astropy objects into records, which become batches."""
+    """A modality; its factory is a subclass of `astroclip_astro.adapters.modality.Modality`."""
 
     kind: ClassVar[str] = "modality"
 
@@ -166,7 +166,7 @@ class TaskEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry(Entry):
-    """An archive client that returns spectra or images for coordinates.
+    """An archive; its factory is a subclass of `astroclip_astro.sources.Source`.
 
     Parameters
     ----------

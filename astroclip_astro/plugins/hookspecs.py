@@ -52,7 +52,7 @@ class HookSpecs:
         >>> @hookimpl
         ... def register_modalities():
         ...     yield ModalityEntry(name="photometry", summary="Catalogue magnitudes",
-        ...                         factory="my_package.photometry:records")
+        ...                         factory="my_package.photometry:Photometry")
         >>> next(register_modalities()).kind
         'modality'
         """

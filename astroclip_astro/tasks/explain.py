@@ -15,10 +15,11 @@ import xarray as xr
 from astropy.stats import sigma_clipped_stats
 
 from astroclip_astro.adapters.image import encoder_input
-from astroclip_astro.adapters.records import FailedRecord, ImageRecord
+from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import BATCHES, records
+from astroclip_astro.inputs import records
 from astroclip_astro.models import SpecFormer, VisionTransformer
 from astroclip_astro.models.astroclip import Encoder
 from astroclip_astro.quality import Quality
@@ -238,11 +239,11 @@ def one_object(obj, model, survey):
     named = {"object_id": record.object_id, "quality": record.quality}
     if isinstance(record, FailedRecord):
         raise InputError(record.reason, **named)
-    modality = "image" if isinstance(record, ImageRecord) else "spectrum"
+    modality = record.modality
     if modality not in model.modalities:
         known = " and ".join(model.modalities)
         raise InputError(f"model {model.name!r} embeds {known}, not {modality}", **named)
-    batch = BATCHES[modality](found, model.preprocessing[modality], model.device)
+    batch = get_modality(modality).batch(found, model.preprocessing[modality], model.device)
     bits = Quality(int(batch.quality[0]))
     if bits & Quality.NOT_EMBEDDED:
         raise InputError(f"no vector can be made of it ({', '.join(bits.names)})", **named)

@@ -13,10 +13,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
-from astroclip_astro.adapters.records import FailedRecord, ImageRecord
+from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.api import embed
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import BATCHES, records
+from astroclip_astro.inputs import records
 from astroclip_astro.quality import Quality
 from astroclip_astro.tasks import MLPHead
 from astroclip_astro.tasks.targets import read_targets
@@ -205,11 +206,11 @@ def _inputs(found, model):
         raise InputError(failed[0].reason, object_id=failed[0].object_id)
     if len(found) < _FEWEST:
         raise InputError(f"{len(found)} objects to learn from: expected at least {_FEWEST}")
-    kinds = {"image" if isinstance(record, ImageRecord) else "spectrum" for record in found}
+    kinds = {record.modality for record in found}
     if len(kinds) > 1:
         raise InputError("spectra and images among the objects: expected one modality")
     (modality,) = kinds
-    batch = BATCHES[modality](found, model.preprocessing[modality], "cpu")
+    batch = get_modality(modality).batch(found, model.preprocessing[modality], "cpu")
     lost = np.flatnonzero(batch.quality & Quality.NOT_EMBEDDED)
     if lost.size:
         names = ", ".join(Quality(int(batch.quality[lost[0]])).names)

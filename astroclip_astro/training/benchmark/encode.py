@@ -52,7 +52,19 @@ class PatchMean(GalaxyModel):
         self.name = f"{encoder.name}, mean of patches"
         self.train(encoder.training)
 
-    def _embed_image(self, x):
+    def embed_image(self, x):
+        """Mean of the patches; see `GalaxyModel`.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            RGB images, shape (B, 3, H, W).
+
+        Returns
+        -------
+        torch.Tensor
+            Vectors, shape (B, embed_dim), not normalised.
+        """
         return self.encoder(x).mean(1)
 
 
