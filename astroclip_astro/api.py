@@ -240,9 +240,7 @@ class _Rows:
             for name in (*_COLUMNS, "modality")
         }
         attrs = {
-            "model": model.name,
-            "weights_sha256": model.weights_sha256,
-            "preprocessing": model.preprocessing_hash,
+            **model.provenance,
             "versions": ";".join(f"{k}={v}" for k, v in sorted(get_manager().versions().items())),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }

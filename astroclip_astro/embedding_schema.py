@@ -6,7 +6,7 @@ from astropy import units as u
 
 from astroclip_astro.quality import Quality
 
-__all__ = ["COLUMNS", "PROVENANCE", "from_table", "make_embeddings"]
+__all__ = ["COLUMNS", "PROVENANCE", "compared", "from_table", "make_embeddings"]
 
 #: Coordinates of the objects: type, unit, description, UCD (https://www.ivoa.net/documents/UCD1+).
 COLUMNS = {
@@ -28,6 +28,29 @@ COLUMNS = {
 
 #: Attributes that have to agree for vectors to be comparable.
 PROVENANCE = ("model", "weights_sha256", "preprocessing")
+
+
+def compared(attrs, others):
+    """Tell which attributes have to agree for two sets of vectors to be comparable.
+
+    Parameters
+    ----------
+    attrs, others : mapping of str
+        Attributes of embeddings.
+
+    Returns
+    -------
+    tuple of str
+        `PROVENANCE`, and the companions (``companion_<modality>``) that both state.
+
+    Examples
+    --------
+    >>> from astroclip_astro.embedding_schema import compared
+    >>> compared({"companion_xp": "a"}, {"companion_xp": "b"})
+    ('model', 'weights_sha256', 'preprocessing', 'companion_xp')
+    """
+    companions = (name for name in sorted(attrs) if name.startswith("companion_"))
+    return (*PROVENANCE, *(name for name in companions if name in others))
 
 
 def make_embeddings(vectors, columns, attrs):

@@ -6,7 +6,13 @@ from astropy import units as u
 from astropy.table import QTable
 
 from astroclip_astro.embedding_files import check_output, read_table, write_rows
-from astroclip_astro.embedding_schema import COLUMNS, PROVENANCE, from_table, make_embeddings
+from astroclip_astro.embedding_schema import (
+    COLUMNS,
+    PROVENANCE,
+    compared,
+    from_table,
+    make_embeddings,
+)
 from astroclip_astro.errors import InputError, ProvenanceError
 from astroclip_astro.quality import Quality
 
@@ -130,6 +136,8 @@ class EmbeddingAccessor:
                 f"embeddings without {', '.join(missing)}: an operation dropped their attributes. "
                 "Keep them (xarray.set_options(keep_attrs=True)), or copy them from the original"
             )
+        names = compared(self._array.attrs, other.attrs)
+        mine, others = ({n: a.attrs[n] for n in names} for a in (self._array, other))
         mine["features"] = str(self._array.sizes["feature"])
         others["features"] = str(other.sizes["feature"])
         differing = [name for name in mine if mine[name] != others[name]]

@@ -8,7 +8,7 @@ import xarray as xr
 from astropy import units as u
 from astropy.table import Table
 
-from astroclip_astro.embedding_schema import COLUMNS, PROVENANCE
+from astroclip_astro.embedding_schema import COLUMNS, PROVENANCE, compared
 from astroclip_astro.errors import InputError, ProvenanceError
 from astroclip_astro.quality import Quality
 
@@ -241,7 +241,7 @@ class CatalogSchema:
             If they cannot be compared with those of the catalog; the message names both.
         """
         given = embeddings.attrs
-        keys = [*PROVENANCE, "normalization"]
+        keys = [*compared(given, self.provenance), "normalization"]
         differing = [key for key in keys if given.get(key) != self.provenance.get(key)]
         mine = {key: self.provenance.get(key, "not stated") for key in differing}
         others = {key: given.get(key, "not stated") for key in differing}

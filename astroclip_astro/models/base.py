@@ -89,6 +89,15 @@ class GalaxyModel(nn.Module):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def provenance(self):
+        """What its embeddings carry of it: model, weights_sha256, preprocessing (dict of str)."""
+        return {
+            "model": self.name,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.preprocessing_hash,
+        }
+
+    @property
     def device(self):
         """Where the parameters are (torch.device)."""
         return next(self.parameters()).device

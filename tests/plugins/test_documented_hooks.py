@@ -69,4 +69,4 @@ def test_plugin_on_the_page_of_a_hook_works(hook, page):
     manager = get_manager()
     assert manager.failures == []
     (plugin,) = [plugin for plugin in manager.plugins() if plugin["name"] != "builtin"]
-    assert list(plugin["entries"]) == [KINDS[hook]]
+    assert KINDS[hook] in plugin["entries"]
