@@ -112,10 +112,10 @@ def embed(
     raising = errors == "raise" or (errors is None and single)
     rows = _Rows(raising)
     pending = {modality: [] for modality in model.modalities}
-    total = len(obj) if hasattr(obj, "__len__") and not isinstance(obj, str) else None
+    total = None if single or not hasattr(obj, "__len__") else len(obj)
     bar = tqdm(
         stream,
-        total=None if single else total,
+        total=total,
         unit="object",
         delay=0 if progress else 2,
         disable=None if progress is None else not progress,

@@ -1,0 +1,153 @@
+"""Coordinates to vectors: which archive is asked, in which order, and what is left of failures."""
+
+import threading
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import MaskedColumn, Table
+
+import astroclip_astro as aa
+from astroclip_astro.errors import InputError
+from astroclip_astro.plugins import SourceEntry, get_manager
+from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.sources import Source, fetch_all
+
+MOCKS = MockSurvey.bundled()
+SKY = SkyCoord(MOCKS.truth["ra"], MOCKS.truth["dec"])
+
+
+class Images(Source):
+    """Cutouts of the mocks, and nothing where there is none."""
+
+    modality = "image"
+    survey = "legacysurvey"
+    make = staticmethod(MOCKS.cutout)
+
+    def fetch(self, coordinate):
+        nearest, separation, _ = coordinate.match_to_catalog_sky(SKY)
+        if separation > 1 * u.arcsec:
+            raise InputError("nothing is there", object_id=coordinate.to_string())
+        return self.make(int(nearest))
+
+
+class Spectra(Images):
+    modality = "spectrum"
+    survey = "desi"
+    make = staticmethod(MOCKS.spectrum)
+
+
+class Broken(Images):
+    survey = "sdss"
+
+    def fetch(self, coordinate):
+        raise KeyError("a bug")
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch):
+    """These archives, and no others."""
+    known = {
+        name: SourceEntry(
+            name=name, summary=name, modality=cls.modality, factory=f"{__name__}:{cls.__name__}"
+        )
+        for name, cls in {
+            "legacysurvey": Images,
+            "mock-spectra": Spectra,
+            "broken": Broken,
+        }.items()
+    }
+    monkeypatch.setitem(get_manager()._entries, "source", known)
+
+
+def test_a_coordinate_is_one_object():
+    vector = aa.embed(SKY[3])
+    assert vector.dims == ("feature",)
+    np.testing.assert_array_equal(vector.values, aa.embed(MOCKS.cutout(3)).values)
+    assert float(vector.ra) == pytest.approx(SKY[3].ra.deg)
+
+
+def test_coordinates_keep_their_order_in_any_frame():
+    rows = [7, 2, 39, 11, 5, 3, 30]
+    found = aa.embed(SKY[rows].galactic)
+    assert found.dims == ("object", "feature")
+    expected = aa.embed([MOCKS.cutout(i) for i in rows])
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(found.ra, SKY[rows].ra.deg)
+
+
+def test_what_cannot_be_had_keeps_its_place(caplog):
+    nowhere = SkyCoord(0.5, -89, unit="deg")
+    found = aa.embed(SkyCoord([SKY[1].ra, nowhere.ra], [SKY[1].dec, nowhere.dec]))
+    assert np.isnan(found.values).all(1).tolist() == [False, True]
+    assert "nothing is there" in caplog.text
+    assert found.object_id.values[1] == "J000200.00-890000.00"
+    assert float(found.dec[1]) == -89
+    with pytest.raises(InputError, match="nothing is there"):
+        aa.embed(nowhere)
+
+
+def test_a_table_of_positions_keeps_what_it_knows():
+    table = Table({"object_id": ["a", "b"], "ra": SKY[:2].ra.deg, "dec": SKY[:2].dec.deg})
+    table["redshift"] = [0.7, 0.8]
+    found = aa.embed(table)
+    assert found.object_id.values.tolist() == ["a", "b"]
+    assert found.redshift.values.tolist() == [0.7, 0.8]
+    expected = aa.embed([MOCKS.cutout(0), MOCKS.cutout(1)])
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+
+
+def test_units_of_a_table_are_converted():
+    table = Table({"ra": SKY[:2].ra.to(u.hourangle), "dec": SKY[:2].dec.to(u.rad)})
+    assert np.isfinite(aa.embed(table).values).all()
+
+
+def test_a_row_without_position_is_never_guessed(caplog):
+    ra = MaskedColumn(SKY[:3].ra.deg, mask=[False, True, False])
+    dec = [SKY[0].dec.deg, SKY[1].dec.deg, np.nan]
+    found = aa.embed(Table({"ra": ra, "dec": dec}))
+    assert np.isnan(found.values).all(1).tolist() == [False, True, True]
+    assert caplog.text.count("no position") == 2
+
+
+def test_the_survey_says_which_archive():
+    found = aa.embed(SKY[:2], survey="desi")
+    assert found.modality.values.tolist() == ["spectrum", "spectrum"]
+    assert aa.embed(SKY[0], survey="mock-spectra").modality == "spectrum"
+    with pytest.raises(InputError, match="one archive of survey 'unheard-of'"):
+        aa.embed(SKY[0], survey="unheard-of")
+
+
+def test_a_bug_in_a_client_is_a_reason_of_each_object(caplog):
+    found = aa.embed(SKY[:2], survey="sdss")
+    assert np.isnan(found.values).all()
+    assert caplog.text.count("Broken could not fetch it (KeyError: 'a bug')") == 2
+
+
+def test_no_more_connections_than_allowed_and_not_far_ahead():
+    class Counting(Source):
+        modality = "image"
+        connections = 3
+        busy = most = asked = 0
+        lock = threading.Lock()
+        gate = threading.Event()
+
+        def fetch(self, coordinate):
+            with self.lock:
+                self.busy += 1
+                self.asked += 1
+                self.most = max(self.most, self.busy)
+                if self.busy == self.connections:
+                    self.gate.set()
+            assert self.gate.wait(10), "three fetches should be at work at a time"
+            with self.lock:
+                self.busy -= 1
+            return coordinate
+
+    source = Counting()
+    results = fetch_all(source, iter(range(100)))
+    assert next(results) == 0
+    assert source.asked <= 2 * source.connections + 1
+    assert list(results) == list(range(1, 100))
+    assert source.most == source.connections
