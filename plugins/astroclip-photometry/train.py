@@ -13,6 +13,7 @@ import torch
 from astroclip_astro import load_model
 from astroclip_astro.embeddings import open_embeddings
 from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.training.benchmark.retrieval import retrieval
 from astroclip_astro.training.companion import align_companion
 from astroclip_astro.training.mini.heads import observed_embeddings, rows_for_heads
 from astroclip_astro.weights import save_companion
@@ -38,24 +39,11 @@ def observe(truth, rng):
     return np.stack([flux + sigma * rng.standard_normal(flux.shape), sigma], axis=1)
 
 
-def vectors(model, survey, rows, modality, seed, folder, name):
+def vectors(model, survey, rows, modality, seed, path):
     """Vectors of mocks, made once."""
-    path = folder / f"{name}-{modality}.nc"
     if not path.exists():
-        found = observed_embeddings(model, survey, rows, modality, seed=seed)
-        found.astroclip.save(path)
+        observed_embeddings(model, survey, rows, modality, seed=seed).astroclip.save(path)
     return open_embeddings(path).values
-
-
-def ranks(queries, answers, pool, rng):
-    """Ranks of the own answer among `pool` of them by cosine, 0 is the best."""
-    queries, answers = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (queries, answers))
-    found = []
-    for rows in np.array_split(rng.permutation(len(queries)), len(queries) // pool):
-        rows = rows[:pool]
-        cosine = queries[rows] @ answers[rows].T
-        found.append((cosine > np.diagonal(cosine)[:, None]).sum(1))
-    return np.concatenate(found)
 
 
 @click.command()
@@ -65,12 +53,13 @@ def ranks(queries, answers, pool, rng):
 @click.option("--n", default=40_000, show_default=True, help="Galaxies to learn from.")
 @click.option("--steps", default=6000, show_default=True)
 def main(mocks, out, folder, n, steps):
+    """Train, save, and measure on mocks that nothing was trained on."""
     survey, model, folder = MockSurvey.open(mocks), load_model(device="cpu"), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     learned, test = rows_for_heads(survey, n)
     known = {
         modality: [
-            vectors(model, survey, rows, modality, seed, folder, name)
+            vectors(model, survey, rows, modality, seed, folder / f"{name}-{modality}.nc")
             for rows, seed, name in ((learned, 0, "learned"), (test, 2, "test"))
         ]
         for modality in model.modalities
@@ -94,14 +83,13 @@ def main(mocks, out, folder, n, steps):
 
     flux = observe(survey.truth_array[test], np.random.default_rng(2))
     mine = companion.encode(torch.as_tensor(flux, dtype=torch.float32), "photometry").numpy()
-    rng = np.random.default_rng(3)
     pairs = [("photometry", mine)] + [(m, known[m][1]) for m in model.modalities]
     for query, asked in pairs:
-        for answer, found in pairs:
+        for answer, keys in pairs:
             if query != answer:
-                at = ranks(asked, found, 1000, rng)
-                shares = "  ".join(f"@{k} {(at < k).mean():.3f}" for k in (1, 10, 100))
-                click.echo(f"{query:>10s} → {answer:10s} {shares}  median rank {np.median(at):.0f}")
+                found = retrieval(asked, keys, at=(1, 10, 100))
+                shares = "  ".join(f"@{k} {share:.3f}" for k, share in found.recall.items())
+                click.echo(f"{query:>10s} → {answer:10s} {shares}  median {found.median_rank:.0f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""Train the encoder of XP spectra on the mocks that astroclip-mini was trained on.
+
+MOCKS is a survey of ``python -m astroclip_astro.simulate``; OUT is the weights file to write.
+VECTORS is a folder where the vectors of the mocks and their spectra at Gaia's resolution are kept.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from astroclip_astro import load_model
+from astroclip_astro.embeddings import open_embeddings
+from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.simulate.spectra import wavelength_grid
+from astroclip_astro.training.benchmark.retrieval import retrieval
+from astroclip_astro.training.companion import align_companion
+from astroclip_astro.training.mini.heads import observed_embeddings, rows_for_heads
+from astroclip_astro.weights import save_companion
+from astroclip_gaia_xp.encoder import XPEncoder
+from astroclip_gaia_xp.modality import GaiaXP, XPPreprocessing
+
+# Resolving power λ/FWHM, roughly: BP's falls from 100 to 30 towards the red, RP's from 100 to 70
+# (Carrasco et al. 2021, A&A 652, A86). BP ends where RP begins, near 640 nm.
+RESOLUTION = ((3300.0, 100.0), (6400.0, 30.0), (6400.01, 100.0), (10500.0, 70.0))
+
+# Choices: signal-to-noise ratio per pixel of 2 nm, from faint galaxies to the brightest; share of
+# the light that Gaia's windows hold beside DESI's fibres (dex); ripples that calibration leaves.
+SNR, APERTURE, CALIBRATION = (2.0, 100.0), 0.2, 0.02
+BLOCK = 500
+
+
+def at_gaias_resolution(grid):
+    """Matrix (pixel of the mocks, pixel of `grid`) of Gaussians that integrate to 1."""
+    wavelength = wavelength_grid()
+    centre = (grid.edges[1:] + grid.edges[:-1]) / 2
+    sigma = centre / np.interp(centre, *np.transpose(RESOLUTION)) / 2.3548
+    weights = np.exp(-0.5 * ((wavelength[:, None] - centre) / sigma) ** 2)
+    return (weights / weights.sum(0)).astype(np.float32)
+
+
+def spectra(survey, rows, path):
+    """Noiseless XP spectra of mocks, shape (n, pixel), 1e-17 erg s-1 cm-2 Å-1, made once."""
+    if not path.exists():
+        matrix = at_gaias_resolution(XPPreprocessing())
+        blocks = np.array_split(rows, max(1, len(rows) // BLOCK))
+        flux = [survey.arrays(block)["spectrum"] @ matrix for block in tqdm(blocks)]
+        with path.open("wb") as file:
+            np.save(file, np.concatenate(flux))
+    return np.load(path)
+
+
+def observe(flux, rng):
+    """Observe noiseless spectra (n, pixel) as Gaia would, shape (n, pixel, 1)."""
+    n, pixels = flux.shape
+    snr = np.exp(rng.uniform(*np.log(SNR), (n, 1)))
+    level = flux.mean(1, keepdims=True)
+    noise = level / snr * rng.standard_normal((n, pixels))
+    x = np.linspace(0, 1, pixels)
+    ripples = sum(
+        rng.standard_normal((n, 1)) * np.sin(np.pi * k * x + rng.uniform(0, 2 * np.pi, (n, 1)))
+        for k in (1, 2, 4)
+    )
+    flux = flux * (1 + CALIBRATION * ripples) + noise
+    return (flux * 10 ** (APERTURE * rng.standard_normal((n, 1))))[..., None]
+
+
+def vectors(model, survey, rows, modality, seed, path):
+    """Vectors of mocks, made once."""
+    if not path.exists():
+        observed_embeddings(model, survey, rows, modality, seed=seed).astroclip.save(path)
+    return open_embeddings(path).values
+
+
+@click.command()
+@click.argument("mocks", type=click.Path(exists=True, file_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False))
+@click.option("--vectors", "folder", required=True, type=click.Path(file_okay=False))
+@click.option("--n", default=40_000, show_default=True, help="Galaxies to learn from.")
+@click.option("--steps", default=4000, show_default=True)
+def main(mocks, out, folder, n, steps):
+    """Train, save, and measure on mocks that nothing was trained on."""
+    survey, model, folder = MockSurvey.open(mocks), load_model(device="cpu"), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    learned, test = rows_for_heads(survey, n)
+    known = {
+        modality: [
+            vectors(model, survey, rows, modality, seed, folder / f"{name}-{modality}.nc")
+            for rows, seed, name in ((learned, 0, "learned"), (test, 2, "test"))
+        ]
+        for modality in model.modalities
+    }
+    clean = spectra(survey, learned, folder / "learned-gaia-xp.npy")
+    torch.manual_seed(0)
+    config = {"inputs": XPPreprocessing().n_pixels + 1, "embed_dim": model.embed_dim}
+    encoder = XPEncoder(**config)
+    seen = torch.as_tensor(observe(clean[:10_000], np.random.default_rng(1)), dtype=torch.float32)
+    x = GaiaXP().model_input(seen, XPPreprocessing())
+    encoder.mean, encoder.scale = x.mean(0), x.std(0)
+    companion = align_companion(
+        model,
+        encoder,
+        "gaia_xp",
+        lambda rows, rng: observe(clean[rows], rng),
+        [known[modality][0] for modality in model.modalities],
+        batch_size=512,
+        steps=steps,
+    )
+    save_companion(companion, out, config=config, licence="BSD-3-Clause")
+
+    flux = observe(spectra(survey, test, folder / "test-gaia-xp.npy"), np.random.default_rng(2))
+    mine = companion.encode(torch.as_tensor(flux, dtype=torch.float32), "gaia_xp").numpy()
+    pairs = [("gaia_xp", mine)] + [(m, known[m][1]) for m in model.modalities]
+    for query, asked in pairs:
+        for answer, keys in pairs:
+            if query != answer:
+                found = retrieval(asked, keys, at=(1, 10, 100))
+                shares = "  ".join(f"@{k} {share:.3f}" for k, share in found.recall.items())
+                click.echo(f"{query:>10s} → {answer:10s} {shares}  median {found.median_rank:.0f}")
+
+
+if __name__ == "__main__":
+    main()
