@@ -85,7 +85,7 @@ def test_errors_of_ours_are_final():
     def refuse(response):
         raise InputError("there is nothing there")
 
-    with Archive(hello) as archive, pytest.raises(InputError, match="^there is nothing there$"):
+    with Archive(hello) as archive, pytest.raises(InputError, match=r"^there is nothing there$"):
         ask(archive, refuse)
     assert len(archive.requests) == 1
 
