@@ -52,7 +52,7 @@ def is_single(obj):
         return obj.flux.ndim == 1
     if isinstance(obj, SkyCoord):
         return obj.isscalar
-    return isinstance(obj, (str, os.PathLike, *_IMAGES))
+    return isinstance(obj, (str, os.PathLike)) or _is_image(obj)
 
 
 def records(obj, *, preprocessing, survey=None, object_id=""):
@@ -94,6 +94,12 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
         )
 
 
+def _is_image(obj):
+    """Whether it is an image, and not a list of objects in an array or a column."""
+    listed = isinstance(obj, np.ndarray) and obj.dtype.hasobject and obj.ndim == 1
+    return isinstance(obj, _IMAGES) and not listed
+
+
 def _records(obj, preprocessing, survey, object_id):
     if isinstance(obj, _SPECTRA):
         yield from spectrum_records(
@@ -102,7 +108,7 @@ def _records(obj, preprocessing, survey, object_id):
             survey_name=survey or "",
             object_id=object_id,
         )
-    elif isinstance(obj, _IMAGES):
+    elif _is_image(obj):
         if "image" not in preprocessing:
             raise InputError("this model takes no images", object_id=object_id)
         if survey is None and isinstance(obj, fits.HDUList):

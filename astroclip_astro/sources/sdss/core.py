@@ -17,7 +17,7 @@ from astroclip_astro.sources.http import fetch
 from astroclip_astro.sources.sdss import conf
 from astroclip_astro.surveys.sdss import SDSS as SDSSFiles
 
-__all__ = ["SDSS", "SDSSClass"]
+__all__ = ["SDSSClass"]
 
 #: Columns of what is found: how they are called in SpecObj, and their types. `object_id` and
 #: `separation` are ours.
@@ -94,6 +94,7 @@ class SDSSClass(BaseQuery):
         ra, dec = position(coordinates)
         radius = angle(radius)
         columns = ", ".join(f"s.{name} AS {ours}" for ours, (name, _) in _COLUMNS.items())
+        # The cone is a little wider than asked for: what is inside is decided here.
         query = _astroquery.SDSS.query_sql_async(
             f"SELECT {columns} "
             f"FROM dbo.fGetNearbySpecObjEq({ra:.9f}, {dec:.9f}, {radius.arcmin * 1.001:.9f}) AS n "

@@ -14,7 +14,7 @@ from astroclip_astro.sources.http import fetch
 from astroclip_astro.sources.sparcl import conf
 from astroclip_astro.sources.sparcl.records import FIELDS, object_id, spectrum
 
-__all__ = ["SPARCL", "SPARCLClass"]
+__all__ = ["SPARCLClass"]
 
 _CHUNK = 50  # spectra per request, of about half a megabyte each as JSON
 
