@@ -422,7 +422,9 @@ class ImageModality(Modality):
 
     def accepts(self, obj):
         """Any `NDData` but spectra; a bare array is taken, too, to be refused with the reason."""
-        return isinstance(obj, (HDUList, NDData, np.ndarray)) and not isinstance(obj, Spectrum)
+        if isinstance(obj, np.ndarray):
+            return not (obj.dtype.hasobject and obj.ndim == 1)  # a list of objects, or a column
+        return isinstance(obj, (HDUList, NDData)) and not isinstance(obj, Spectrum)
 
     def is_single(self, obj):
         """Every cutout is one object."""

@@ -2,10 +2,11 @@
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import Angle, Latitude, Longitude, SkyCoord, angular_separation
+from astropy.coordinates import Latitude, Longitude
 from astropy_healpix import HEALPix
 
 from astroclip_astro.errors import InputError
+from astroclip_astro.sky import angle, position, separation
 
 __all__ = ["Cone", "Region", "healpix_29"]
 
@@ -204,78 +205,6 @@ class Region:
             First cells of `healpix_29`, and the first ones beyond, shape (n, 2), int64.
         """
         return _few_ranges(self.moc)
-
-
-def angle(radius):
-    """A radius on the sky.
-
-    Parameters
-    ----------
-    radius : astropy.units.Quantity or str
-        Above 0 and up to 180 deg.
-
-    Returns
-    -------
-    astropy.coordinates.Angle
-        In deg.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
-    if not isinstance(radius, u.Quantity | str):
-        raise InputError(f"radius is {radius!r}: expected an angle, such as 1 * u.arcmin")
-    try:
-        found = Angle(radius).to(u.deg)
-    except (u.UnitsError, TypeError, ValueError) as error:
-        raise InputError(f"radius is {radius!r}: expected an angle") from error
-    if found.shape or not 0 < found.value <= 180:
-        raise InputError(f"radius is {radius}: expected one angle above 0 and up to 180 deg")
-    return found
-
-
-def position(center):
-    """One position as numbers.
-
-    Parameters
-    ----------
-    center : astropy.coordinates.SkyCoord
-        A single position.
-
-    Returns
-    -------
-    ra, dec : float
-        ICRS, deg.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
-    if not isinstance(center, SkyCoord) or not center.isscalar:
-        raise InputError(f"{center!r} is no position: expected one SkyCoord")
-    icrs = center.icrs
-    ra, dec = icrs.ra.deg, icrs.dec.deg
-    if not np.isfinite([ra, dec]).all():
-        raise InputError(f"position {ra}, {dec} deg: expected finite coordinates")
-    return float(ra), float(dec)
-
-
-def separation(ra1, dec1, ra2, dec2):
-    """Distances on the sky, by Vincenty's formula.
-
-    Parameters
-    ----------
-    ra1, dec1, ra2, dec2 : float or numpy.ndarray
-        deg; they broadcast.
-
-    Returns
-    -------
-    numpy.ndarray
-        deg.
-    """
-    return np.degrees(angular_separation(*map(np.radians, (ra1, dec1, ra2, dec2))))
 
 
 def _few_ranges(moc):

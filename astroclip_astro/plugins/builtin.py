@@ -8,6 +8,7 @@ from astroclip_astro.plugins.entries import (
     EngineEntry,
     ModalityEntry,
     ModelEntry,
+    SourceEntry,
     SurveyEntry,
     TaskEntry,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "register_engines",
     "register_modalities",
     "register_models",
+    "register_sources",
     "register_surveys",
     "register_tasks",
 ]
@@ -96,6 +98,40 @@ def register_modalities():
         name="image",
         summary="calibrated cutouts on a pixel grid",
         factory="astroclip_astro.adapters.image:ImageModality",
+    )
+
+
+@hookimpl
+def register_sources():
+    """Register the built-in archives.
+
+    Yields
+    ------
+    SourceEntry
+    """
+    yield SourceEntry(
+        name="legacysurvey",
+        summary="cutouts of the Legacy Surveys' viewer",
+        modality="image",
+        factory="astroclip_astro.sources.legacysurvey:LegacySurveySource",
+        citation=_LEGACY,
+        licence="public, acknowledgement asked",
+    )
+    yield SourceEntry(
+        name="sparcl",
+        summary="spectra of DESI, SDSS and BOSS from NOIRLab's SPARCL",
+        modality="spectrum",
+        factory="astroclip_astro.sources.sparcl:SPARCLSource",
+        citation="Juneau et al. 2024, arXiv:2401.05576",
+        licence="DESI: CC-BY-4.0; SDSS: public, acknowledgement asked",
+    )
+    yield SourceEntry(
+        name="sdss",
+        summary="spectra of SDSS, BOSS and eBOSS from SkyServer and the archive, DR17",
+        modality="spectrum",
+        factory="astroclip_astro.sources.sdss:SDSSSource",
+        citation="Abdurro'uf et al. 2022, ApJS 259, 35, doi:10.3847/1538-4365/ac4414",
+        licence="public, acknowledgement asked",
     )
 
 

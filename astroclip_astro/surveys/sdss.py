@@ -12,12 +12,12 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 from astroclip_astro.surveys.base import Survey
 
-__all__ = ["SDSS"]
+__all__ = ["BAD_PIXEL", "SDSS"]
 
-# Bits of SPPIXMASK (https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK) that make the flux
-# itself useless: BRIGHTSKY, NODATA, BADSKYCHI, REDMONSTER. Others, such as MANYBADCOLUMNS, are set
-# on half of a good spectrum, where the pipeline's ivar already accounts for what was lost.
-_BAD_PIXEL = sum(1 << bit for bit in (23, 24, 27, 28))
+#: Bits of SPPIXMASK (https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK) that make the flux
+#: itself useless: BRIGHTSKY, NODATA, BADSKYCHI, REDMONSTER. Others, such as MANYBADCOLUMNS, are set
+#: on half of a good spectrum, where the pipeline's ivar already accounts for what was lost.
+BAD_PIXEL = sum(1 << bit for bit in (23, 24, 27, 28))
 
 _COORDINATES = (("PLUG_RA", "PLUG_DEC"), ("RACAT", "DECCAT"), ("FIBER_RA", "FIBER_DEC"))
 
@@ -90,26 +90,48 @@ class SDSS(Survey):
         """
         path = Path(path)
         with fits.open(path) as hdulist:
-            if not _is_coadd(hdulist):
-                raise InputError(
-                    "expected an SDSS spec-*.fits file, whose HDU 1 is a table with columns flux, "
-                    "loglam and ivar",
-                    object_id=path.name,
-                )
-            header = hdulist[0].header
-            coadd = _columns(hdulist[1])
-            entry = _description(hdulist)
-        unit = _flux_unit(header.get("BUNIT", "1E-17 erg/cm^2/s/Ang"), path)
+            yield from self.convert(hdulist, object_id=path.name)
+
+    def convert(self, hdulist, *, object_id=""):
+        """Convert an open file, such as an archive gives.
+
+        Parameters
+        ----------
+        hdulist : astropy.io.fits.HDUList
+            Layout of ``spec-*.fits``.
+        object_id : str, optional
+            Name of the file; the object is named by it if the file itself does not name it.
+
+        Yields
+        ------
+        specutils.Spectrum
+            A single one.
+
+        Raises
+        ------
+        InputError
+            If there is no coadded spectrum, or its flux unit is not understood.
+        """
+        if not _is_coadd(hdulist):
+            raise InputError(
+                "expected an SDSS spec-*.fits file, whose HDU 1 is a table with columns flux, "
+                "loglam and ivar",
+                object_id=object_id,
+            )
+        header = hdulist[0].header
+        coadd = _columns(hdulist[1])
+        entry = _description(hdulist)
+        unit = _flux_unit(header.get("BUNIT", "1E-17 erg/cm^2/s/Ang"), object_id)
         masked = ~(coadd["IVAR"] > 0)
         if "AND_MASK" in coadd:
-            masked |= (coadd["AND_MASK"] & _BAD_PIXEL) != 0
+            masked |= (coadd["AND_MASK"] & BAD_PIXEL) != 0
         yield Spectrum(
             flux=coadd["FLUX"] * unit,
             # loglam is float32 of multiples of 1e-4; rounding takes away 0.003 Å of noise.
             spectral_axis=10 ** np.round(coadd["LOGLAM"].astype(np.float64), 6) * u.AA,
             uncertainty=InverseVariance(coadd["IVAR"], unit=unit**-2),
             mask=masked,
-            meta=_meta(entry, header, path),
+            meta=_meta(entry, header, object_id),
         )
 
 
@@ -134,7 +156,7 @@ def _description(hdulist):
     return {}
 
 
-def _flux_unit(text, path):
+def _flux_unit(text, name):
     """Parse a BUNIT such as '1E-17 erg/cm^2/s/Ang', which astropy refuses as it is."""
     try:
         first, *others = text.replace("Angstrom", "Ang").replace("Ang", "Angstrom").split("/")
@@ -144,12 +166,12 @@ def _flux_unit(text, path):
     except ValueError as error:
         raise InputError(
             f"BUNIT {text!r} is not understood: expected '1E-17 erg/cm^2/s/Ang'",
-            object_id=path.name,
+            object_id=name,
         ) from error
     return unit
 
 
-def _meta(entry, header, path):
+def _meta(entry, header, name):
     def value(*names):
         for name in names:
             if name in entry:
@@ -164,7 +186,7 @@ def _meta(entry, header, path):
     elif None not in (value("FIELD"), mjd, value("CATALOGID")):
         object_id = f"{value('FIELD'):06d}-{mjd:05d}-{value('CATALOGID')}"
     else:
-        object_id = path.name.split(".")[0].removeprefix("spec-")
+        object_id = name.split(".")[0].removeprefix("spec-")
     ra, dec = next(
         (
             pair

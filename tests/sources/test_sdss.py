@@ -1,0 +1,203 @@
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import Table
+
+import astroclip_astro as aa
+from astroclip_astro.errors import InputError
+from astroclip_astro.quality import Quality
+from astroclip_astro.sources import sdss
+from astroclip_astro.sources.sdss import SDSSClass, SDSSSource
+from astroclip_astro.surveys.sdss import SDSS
+from tests.sources.sdss_archive import TOO_MANY, described, sdss_archive
+
+HERE = SkyCoord(150.1, 2.2, unit="deg")
+
+
+@pytest.fixture
+def made(tmp_path, sdss_file):
+    """Function that makes an object with a spectrum, at a distance in arcsec from HERE."""
+
+    def make(fibre, east=0.0, north=0.0, **changes):
+        there = HERE.spherical_offsets_by(east * u.arcsec, north * u.arcsec)
+        path = sdss_file(tmp_path, fibre)
+        return described(path, float(there.ra.deg), float(there.dec.deg), **changes)
+
+    return make
+
+
+def test_spectra_are_those_of_the_files(made):
+    objects = [made(1, z=0.25), made(2, 0.5, run2d="26", **{"class": "QSO", "zWarning": 4})]
+    with sdss_archive(objects):
+        client = SDSSClass()
+        spectra = client.get_spectra(client.query_region(HERE)[::-1])
+    for spectrum, each in zip(spectra, objects[::-1], strict=True):
+        (expected,) = SDSS().read(each["file"])
+        np.testing.assert_array_equal(spectrum.flux, expected.flux)
+        np.testing.assert_array_equal(spectrum.spectral_axis, expected.spectral_axis)
+        np.testing.assert_array_equal(spectrum.uncertainty.array, expected.uncertainty.array)
+        np.testing.assert_array_equal(spectrum.mask, expected.mask)
+        assert spectrum.meta == expected.meta | {
+            "medium": "vacuum",
+            "data_release": "SDSS-DR17",
+            "citation": "Abdurro'uf et al. 2022, ApJS 259, 35, doi:10.3847/1538-4365/ac4414",
+        }
+    assert spectra[1].meta["object_id"] == "0001-55555-0001"
+    assert spectra[1].meta["redshift"] == 0.25
+    assert spectra[0].meta["quality"] == Quality.NOT_A_GALAXY | Quality.SURVEY_WARNING
+    embedded = aa.embed(spectra)
+    assert list(embedded["object_id"].values) == ["0001-55555-0002", "0001-55555-0001"]
+    assert np.isfinite(embedded.values).all()
+
+
+def test_query_region_gives_what_is_inside_nearest_first(made):
+    objects = [made(1, 3.0), made(2, -1, 1, z=0.3), made(3, 0, -9.99), made(4, 10.005), made(5, 20)]
+    with sdss_archive(objects) as archive:
+        found = SDSSClass().query_region(HERE.galactic, "10 arcsec")
+    assert list(found["fiberID"]) == [2, 1, 3]
+    assert found.colnames == [
+        "object_id", "ra", "dec", "redshift", "redshift_warning", "spectype", "plate", "mjd",
+        "fiberID", "run2d", "separation",
+    ]  # fmt: skip
+    assert found["object_id"][0] == "0001-55555-0002"
+    assert found["redshift"][0] == 0.3
+    np.testing.assert_allclose(found["separation"].quantity.to_value("arcsec"), [2**0.5, 3, 9.99])
+    assert "JOIN SpecObj AS s" in archive.queries[0]
+
+
+def test_nothing_there_is_an_empty_table_with_the_same_columns(made):
+    with sdss_archive([made(1)]) as archive:
+        client = SDSSClass()
+        some, none = client.query_region(HERE), client.query_region(SkyCoord(10, -10, unit="deg"))
+        assert client.get_spectra(none) == []
+        archive.search = lambda sql: "No objects have been found\n"
+        said = client.query_region(HERE)
+    assert (len(some), len(none), len(said)) == (1, 0, 0)
+    assert none.colnames == some.colnames == said.colnames
+
+
+@pytest.mark.parametrize("fault", ["html", "429", "500", "truncated", "dropped"])
+def test_every_request_outlives_a_fault(made, fault):
+    def every_other(number, url):
+        return fault if number % 2 == 0 else None
+
+    with sdss_archive([made(1)], every_other) as archive:
+        client = SDSSClass()
+        (spectrum,) = client.get_spectra(client.query_region(HERE))
+    assert spectrum.meta["object_id"] == "0001-55555-0001"
+    assert len(archive.requests) == 4
+
+
+def test_slow_answers_are_asked_for_again(made):
+    slow = {0, 2}
+    with sdss_archive(
+        [made(1)], lambda number, url: "slow" if number in slow else None, timeout=0.8, delay=5
+    ) as archive:
+        client = SDSSClass()
+        assert len(client.get_spectra(client.query_region(HERE))) == 1
+    assert len(archive.requests) == 4
+
+
+@pytest.mark.parametrize("fault", ["html", "429", "500", "truncated", "dropped"])
+def test_a_fault_that_stays_is_an_error(made, fault):
+    each = made(1)
+    with sdss_archive([each], lambda number, url: fault, retries=1):
+        with pytest.raises(InputError, match=r"x_results\.aspx in 2 tries"):
+            SDSSClass().query_region(HERE)
+        with pytest.raises(InputError, match=r"spec-0001-55555-0001\.fits in 2 tries"):
+            SDSSClass().get_spectra(Table(rows=[each]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (TOO_MANY.decode(), "Maximum 60 queries allowed per minute"),
+        ("#Table1\nra,dec\n1,2\n", "not the table asked for: '#Table1 ra,dec"),
+        ('{"error_message": "bad SQL"}', "bad SQL"),
+        ("", "not the table asked for"),
+    ],
+)
+def test_tables_that_are_no_answer_are_asked_for_again_and_then_refused(made, answer, said):
+    with sdss_archive([made(1)]) as archive:
+        right, wrong = archive.search, lambda sql: answer
+        archive.search = lambda sql: (wrong if len(archive.queries) < 3 else right)(sql)
+        assert len(SDSSClass().query_region(HERE)) == 1
+        archive.search = wrong
+        with pytest.raises(InputError, match=said):
+            SDSSClass().query_region(HERE)
+
+
+@pytest.mark.parametrize("row", ["150.1,2.2,0.1", "150.1,2.2,x,0,GALAXY,1,2,3,v5_13_0"])
+def test_rows_that_are_not_whole_are_refused(made, row):
+    with sdss_archive([made(1)]) as archive:
+        right = archive.search
+        archive.search = lambda sql: "\n".join([*right(sql).splitlines()[:2], row])
+        with pytest.raises(InputError, match=r"not the table asked for|could not convert"):
+            SDSSClass().query_region(HERE)
+
+
+@pytest.mark.parametrize("size", [100, 2880, 3 * 2880, 5 * 2880, 20 * 2880])
+def test_files_that_are_not_whole_are_refused(made, size):
+    each = made(1)
+    each["file"].write_bytes(each["file"].read_bytes()[:size])
+    with (
+        sdss_archive([each]) as archive,
+        pytest.raises(InputError, match=r"no whole FITS file|cannot be read|expected an SDSS spec"),
+    ):
+        SDSSClass().get_spectra(Table(rows=[each]))
+    assert archive.requests
+
+
+def test_files_that_are_something_else_are_refused(made):
+    each = made(1)
+    fits.PrimaryHDU(np.ones((3, 4))).writeto(each["file"], overwrite=True)
+    with sdss_archive([each]), pytest.raises(InputError, match=r"^spec-0001-55555-0001\.fits: exp"):
+        SDSSClass().get_spectra(Table(rows=[each]))
+
+
+def test_missing_files_are_final(made):
+    each = made(1)
+    with sdss_archive([]) as archive, pytest.raises(InputError, match=r"0001\.fits .*HTTP 404"):
+        SDSSClass().get_spectra(Table(rows=[each]))
+    assert len(archive.requests) == 1
+
+
+@pytest.mark.parametrize("matches", [None, [], Table({"plate": [1]})])
+def test_bad_matches_ask_nobody(matches):
+    with sdss_archive([]) as archive, pytest.raises(InputError, match="no columns plate, mjd"):
+        SDSSClass().get_spectra(matches)
+    assert archive.requests == []
+
+
+def test_skyserver_is_asked_at_intervals(made, monkeypatch):
+    slept = []
+    monkeypatch.setattr(sdss.core.time, "sleep", slept.append)
+    with sdss_archive([made(1)]), sdss.conf.set_temp("interval", 100.0):
+        client = SDSSClass()
+        client.query_region(HERE)
+        client.query_region(HERE)
+    assert slept[0] == 0
+    assert 50 < slept[1] <= 100
+
+
+def test_the_source_fetches_the_nearest(made):
+    objects = [made(1, 0.9), made(2, -0.5), made(3, 2)]
+    with sdss_archive(objects) as archive:
+        assert SDSSSource().fetch(HERE).meta["object_id"] == "0001-55555-0002"
+        assert len(archive.requests) == 2
+        archive.objects = objects[2:]
+        assert SDSSSource(radius=3 * u.arcsec).fetch(HERE).meta["object_id"] == "0001-55555-0003"
+        said = r"^10h00m24s \+02d12m00s: SDSS has no spectrum within 1 arcsec$"
+        with pytest.raises(InputError, match=said):
+            SDSSSource().fetch(HERE)
+
+
+@pytest.mark.remote_data
+def test_live_service():
+    place = SkyCoord("0h8m05.63s +14d50m23.3s")
+    found = sdss.SDSS.query_region(place, 3 * u.arcsec)
+    assert list(found["object_id"]) == ["0751-52251-0160"]
+    spectrum = SDSSSource(radius=3 * u.arcsec).fetch(place)
+    assert spectrum.meta["redshift"] == pytest.approx(0.04559, abs=1e-4)
