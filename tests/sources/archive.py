@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,20 +14,24 @@ class Archive:
 
     `answer(path, query, body)` plays the service: it gets the path, the query as a dict of text and
     the body of the request, and returns (status, content type, bytes). `fault(number, url)` says
-    what goes wrong with the request of that number (from 0): None, "html" (200 with a page), "429"
-    (with Retry-After), "500", "slow", "truncated" or "dropped". `requests` lists what was asked.
+    what goes wrong with the request of that number (from 0): None, "html" (200 with a page), a
+    status such as "500" or "429" (that with Retry-After), "slow", "truncated" (fewer bytes than
+    promised), "short" (fewer bytes, and no more are promised) or "dropped". `requests` lists what
+    was asked, `peak` is how many requests were under way at once at most.
     """
 
     def __init__(self, answer, fault=lambda number, url: None, *, delay=1.0, retry_after="0"):
         self.answer, self.fault = answer, fault
         self.delay, self.retry_after = delay, retry_after
         self.requests = []
+        self.peak = self._under_way = 0
         self._lock = threading.Lock()
         archive = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                archive._handle(self)
+                with archive._count():
+                    archive._handle(self)
 
             do_POST = do_GET
 
@@ -44,6 +49,17 @@ class Archive:
     def __exit__(self, *error):
         self._server.shutdown()
         self._server.server_close()
+
+    @contextmanager
+    def _count(self):
+        with self._lock:
+            self._under_way += 1
+            self.peak = max(self.peak, self._under_way)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
 
     def _handle(self, request):
         length = int(request.headers.get("Content-Length") or 0)
@@ -64,11 +80,13 @@ class Archive:
         headers = {}
         if fault == "html":
             status, kind, content = 200, "text/html", HTML
+        elif fault == "short":
+            content = content[: len(content) // 2]
         elif fault == "429":
             status, kind, content = 429, "text/plain", b"Too many requests"
             headers["Retry-After"] = self.retry_after
-        elif fault == "500":
-            status, kind, content = 500, "text/html", HTML
+        elif fault and fault.isdecimal():
+            status, kind, content = int(fault), "text/html", HTML
         try:
             request.send_response(status)
             for name, value in headers.items():
