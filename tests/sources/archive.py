@@ -2,7 +2,6 @@
 
 import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,8 +29,7 @@ class Archive:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                with archive._count():
-                    archive._handle(self)
+                archive._handle(self)
 
             do_POST = do_GET
 
@@ -50,43 +48,27 @@ class Archive:
         self._server.shutdown()
         self._server.server_close()
 
-    @contextmanager
-    def _count(self):
-        with self._lock:
-            self._under_way += 1
-            self.peak = max(self.peak, self._under_way)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._under_way -= 1
-
     def _handle(self, request):
         length = int(request.headers.get("Content-Length") or 0)
         body = request.rfile.read(length)
         with self._lock:
             number = len(self.requests)
             self.requests.append(request.path)
-        fault = self.fault(number, request.path)
+            self._under_way += 1
+            self.peak = max(self.peak, self._under_way)
+        try:
+            fault = self.fault(number, request.path)
+            if fault == "slow":
+                time.sleep(self.delay)
+            status, kind, content, headers = self._respond(fault, request.path, body)
+        finally:
+            # Before the client has its answer, and may ask for the next thing.
+            with self._lock:
+                self._under_way -= 1
         if fault == "dropped":
             request.connection.close()
             request.close_connection = True
             return
-        if fault == "slow":
-            time.sleep(self.delay)
-        parts = urlsplit(request.path)
-        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        status, kind, content = self.answer(parts.path, query, body)
-        headers = {}
-        if fault == "html":
-            status, kind, content = 200, "text/html", HTML
-        elif fault == "short":
-            content = content[: len(content) // 2]
-        elif fault == "429":
-            status, kind, content = 429, "text/plain", b"Too many requests"
-            headers["Retry-After"] = self.retry_after
-        elif fault and fault.isdecimal():
-            status, kind, content = int(fault), "text/html", HTML
         try:
             request.send_response(status)
             for name, value in headers.items():
@@ -98,3 +80,19 @@ class Archive:
             request.wfile.write(content[: len(content) // 2] if fault == "truncated" else content)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client gave up waiting
+
+    def _respond(self, fault, url, body):
+        """Status, content type, content and further headers."""
+        if fault == "html":
+            return 200, "text/html", HTML, {}
+        if fault == "429":
+            headers = {"Retry-After": self.retry_after}
+            return 429, "text/plain", b"Too many requests", headers
+        if fault and fault.isdecimal():
+            return int(fault), "text/html", HTML, {}
+        parts = urlsplit(url)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        status, kind, content = self.answer(parts.path, query, body)
+        if fault == "short":
+            content = content[: len(content) // 2]
+        return status, kind, content, {}

@@ -1,10 +1,13 @@
 """The client of the Legacy Surveys when all goes well, and when users ask for what is not there."""
 
+import doctest
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.config import set_temp_config
 from astropy.coordinates import FK5, SkyCoord
 from astropy.io import fits
 from astropy.utils.masked import Masked
@@ -22,6 +25,7 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.sources import Source
 from astroclip_astro.sources.legacysurvey import LegacySurvey, LegacySurveyClass, conf
 from astroclip_astro.sources.legacysurvey.source import LegacySurveySource
+from astroclip_astro.sources.legacysurvey.viewer import parse_cutout
 from astroclip_astro.surveys.legacysurvey import LegacySurvey as Reader
 from tests.sources.legacysurvey_archive import (
     BRICK,
@@ -54,6 +58,27 @@ def expected(hdu, bands="grz", function=flux):
     """What the made sky has where an image's own WCS says that its pixels are."""
     sky = sky_of(WCS(hdu.header, naxis=2).to_header(), hdu.shape[-1])
     return np.squeeze([function(band, *sky) for band in bands])
+
+
+def test_documentation_says_what_happens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path(__file__).parents[2] / "docs" / "sources.md"
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, tried = doctest.testfile(str(path), module_relative=False, optionflags=flags)
+    assert tried > 10
+    assert not failed
+
+
+def test_settings_of_astropys_configuration_file(tmp_path):
+    folder = tmp_path / "astropy"
+    folder.mkdir()
+    (folder / "astroclip_astro.cfg").write_text("[sources.legacysurvey]\nlayer = ls-dr10\n")
+    with set_temp_config(tmp_path):
+        conf.reload()
+        payload = LegacySurvey.get_images(PLACE, get_query_payload=True)
+    conf.reload()
+    assert payload["layer"] == "ls-dr10"
+    assert LegacySurvey.get_images(PLACE, get_query_payload=True)["layer"] == "ls-dr9"
 
 
 class TestQuestions:
@@ -233,6 +258,20 @@ class TestCutouts:
         ):
             LegacySurvey.get_images(PLACE, size=8)
         assert len(archive.requests) == 1
+
+    def test_real_files_pass(self, shared_dir):
+        paths = sorted((shared_dir / "data" / "legacysurvey_fits").glob("*.fits"))
+        for path in paths:
+            header = fits.getheader(path)
+            (payload,) = LegacySurvey.get_images(
+                SkyCoord([header["CRVAL1"]], [header["CRVAL2"]], unit="deg"),
+                size=header["NAXIS1"],
+                pixscale=header["CD2_2"] * u.deg,
+                get_query_payload=True,
+            )
+            assert parse_cutout(path.read_bytes(), payload)[0].shape[0] == 3
+            with pytest.raises(RemoteServiceError, match="around"):
+                parse_cutout(path.read_bytes(), payload | {"dec": payload["dec"] + 0.001})
 
     @pytest.mark.remote_data
     def test_the_live_viewer(self, tmp_path):

@@ -16,7 +16,7 @@ from .hips import Hips
 from .payload import NATIVE_PIXSCALE, parse_positions, to_payload
 from .viewer import Viewer
 
-__all__ = ["LegacySurvey", "LegacySurveyClass", "RemoteImage"]
+__all__ = ["LegacySurveyClass", "RemoteImage"]
 
 
 class RemoteImage:

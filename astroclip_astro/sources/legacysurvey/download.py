@@ -7,6 +7,7 @@ import time
 import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import requests
 from astroquery import exceptions, log
@@ -58,7 +59,7 @@ class Downloader:
     def __init__(self, session):
         self._session = session
         self._lock = threading.Lock()
-        self._resume = 0.0
+        self._resume = {}
 
     def get(self, url, params, parse, *, server_error="the server is in trouble"):
         """Request something until it is valid.
@@ -92,13 +93,16 @@ class Downloader:
         failure, in_a_row = None, 0
         for attempt in range(conf.retries + 1):
             if attempt:
-                self._pause(attempt - 1, failure.retry_after)
-            self._wait()
+                # The exponent is bounded as a float cannot hold 2 to any power.
+                wait = conf.backoff * 2 ** min(attempt - 1, 30) * random.uniform(0.5, 1)
+                time.sleep(min(wait, conf.max_wait))
+            self._wait(url)
             try:
                 content = _unpack(self._request(url, params))
                 return content, parse(content)
             except PassingError as error:
                 failure = error
+                self._postpone(url, error.retry_after)
             log.debug("%s: %s", url, failure)
             in_a_row = in_a_row + 1 if failure.status == 500 else 0
             if in_a_row == _SERVER_ERRORS:
@@ -117,9 +121,13 @@ class Downloader:
 
     def _request(self, url, params):
         # Not BaseQuery._request: it keeps every answer as a pickle, valid or not, and told not to
-        # it switches off astroquery's cache for all threads, which one of two may leave so.
+        # it switches off astroquery's cache for all threads, which one of two may leave so. And as
+        # a stream, or BaseQuery takes it for text to be logged and guesses its encoding at length.
         try:
-            response = self._session.get(url, params=params, timeout=conf.timeout)
+            with self._session.get(
+                url, params=params, timeout=conf.timeout, stream=True
+            ) as response:
+                content = response.content
         except requests.Timeout as error:
             raise PassingError(f"no answer for {conf.timeout} s") from error
         except (
@@ -130,7 +138,7 @@ class Downloader:
             raise PassingError(f"the connection broke ({error})") from error
         except requests.RequestException as error:
             raise RemoteServiceError(f"{url}: {error}") from error
-        status, content = response.status_code, response.content
+        status = response.status_code
         if status in _PASSING or status >= 500:
             raise PassingError(f"HTTP status {status}", status, _retry_after(response))
         if status != 200:
@@ -138,19 +146,14 @@ class Downloader:
             raise kind(f"{response.url}: HTTP status {status}, {excerpt(content)}")
         return content
 
-    def _pause(self, attempt, retry_after):
-        # The exponent is bounded as a float cannot hold 2 to any power.
-        wait = conf.backoff * 2 ** min(attempt, 30) * random.uniform(0.5, 1)
-        wait = min(max(wait, retry_after), conf.max_wait)
-        if retry_after > 0:
-            # Whoever else asks is too fast as well.
-            with self._lock:
-                self._resume = max(self._resume, time.monotonic() + wait)
-        else:
-            time.sleep(wait)
+    def _postpone(self, url, seconds):
+        # Whoever else asks that server is too fast as well.
+        host, until = urlsplit(url).netloc, time.monotonic() + min(seconds, conf.max_wait)
+        with self._lock:
+            self._resume[host] = max(self._resume.get(host, until), until)
 
-    def _wait(self):
-        while (left := self._resume - time.monotonic()) > 0:
+    def _wait(self, url):
+        while (left := self._resume.get(urlsplit(url).netloc, 0) - time.monotonic()) > 0:
             time.sleep(left)
 
 
