@@ -104,16 +104,17 @@ class TestPassingFaults:
             LegacySurvey.get_images(PLACE, size=8)
         assert len(archive.requests) == 3
 
-    def test_no_server(self, tmp_path):
+    @pytest.mark.parametrize("host", ["closed", "http://no-such-host.invalid"])
+    def test_no_server_is_soon_said(self, tmp_path, waits, host):
         with playing(Viewer(), tmp_path) as archive:
-            url = archive.url
+            url = archive.url if host == "closed" else host
         with (
             conf.set_temp("server", f"{url}/viewer"),
-            conf.set_temp("backoff", 0),
-            conf.set_temp("retries", 1),
-            pytest.raises(RemoteServiceError, match="2 requests, the last time: the connection"),
+            pytest.raises(RemoteServiceError, match=r"6 requests, the last time: no connection"),
         ):
-            LegacySurvey.get_images(PLACE, size=8, cache=False)
+            LegacySurveyClass().get_images(PLACE, size=8, cache=False)
+        assert len(waits) == 5
+        assert sum(waits) < 16
 
     def test_other_statuses_are_final(self, tmp_path):
         for fault in ("400", "403", "404"):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from astroquery import exceptions, log
 from astroquery.exceptions import RemoteServiceError
+from urllib3.exceptions import NewConnectionError
 
 from . import conf
 
@@ -20,8 +21,11 @@ __all__ = ["Downloader", "NotFoundError", "PassingError"]
 #: Statuses that may be another one next time; so may all from 500.
 _PASSING = (408, 425, 429)
 
-#: So many answers of status 500 in a row are no accident.
-_SERVER_ERRORS = 8
+#: Stands for a status where there was no connection.
+_UNREACHABLE = 0
+
+#: So many of these in a row are no accident.
+_HOPELESS = {500: 8, _UNREACHABLE: 6}
 
 
 class PassingError(RemoteServiceError):
@@ -32,7 +36,7 @@ class PassingError(RemoteServiceError):
     message : str
         What came instead of the data.
     status : int, optional
-        HTTP status of the answer, if there was one.
+        HTTP status of the answer, if there was one; 0 if the server could not be reached.
     retry_after : float
         Seconds that the server asked to wait.
     """
@@ -90,7 +94,8 @@ class Downloader:
         astroquery.exceptions.TimeoutError
             If no repetition helped and the last one took too long.
         """
-        failure, in_a_row = None, 0
+        failure = status = None
+        in_a_row = 0
         for attempt in range(conf.retries + 1):
             if attempt:
                 # The exponent is bounded as a float cannot hold 2 to any power.
@@ -104,12 +109,13 @@ class Downloader:
                 failure = error
                 self._postpone(url, error.retry_after)
             log.debug("%s: %s", url, failure)
-            in_a_row = in_a_row + 1 if failure.status == 500 else 0
-            if in_a_row == _SERVER_ERRORS:
+            in_a_row = in_a_row + 1 if failure.status == status else 1
+            status = failure.status
+            if in_a_row == _HOPELESS.get(status):
                 break
         times = attempt + 1
         asked = requests.Request("GET", url, params=params).prepare().url
-        if in_a_row in (times, _SERVER_ERRORS):
+        if status == 500 and in_a_row in (times, _HOPELESS[500]):
             raise RemoteServiceError(
                 f"{asked}: HTTP status 500, {in_a_row} times in a row: {server_error}"
             )
@@ -135,6 +141,9 @@ class Downloader:
             requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ContentDecodingError,
         ) as error:
+            # Refused, or no such host: urllib3's reason is inside of requests' error.
+            if isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
+                raise PassingError(f"no connection ({error})", _UNREACHABLE) from error
             raise PassingError(f"the connection broke ({error})") from error
         except requests.RequestException as error:
             raise RemoteServiceError(f"{url}: {error}") from error
