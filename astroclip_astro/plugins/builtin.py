@@ -113,7 +113,7 @@ def register_sources():
         name="legacysurvey",
         summary="cutouts of the Legacy Surveys' viewer",
         modality="image",
-        factory="astroclip_astro.sources.legacysurvey:LegacySurveySource",
+        factory="astroclip_astro.sources.legacysurvey.source:LegacySurveySource",
         citation=_LEGACY,
         licence="public, acknowledgement asked",
     )

@@ -36,7 +36,7 @@ class LegacySurveySource(Source):
     >>> source = LegacySurveySource()
     >>> cutout = source.fetch(SkyCoord(150.1, 2.2, unit="deg"))  # doctest: +REMOTE_DATA
     >>> aa.embed(cutout, survey=source.survey).sizes["feature"]  # doctest: +REMOTE_DATA
-    512
+    128
     """
 
     modality = "image"
