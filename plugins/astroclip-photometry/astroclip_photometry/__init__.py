@@ -22,7 +22,7 @@ def register_models():
         factory="astroclip_photometry.encoder:load",
         modalities=("spectrum", "image", "photometry"),
         embed_dim=128,
-        parameters=3_063_026 + 167_040,
+        parameters=3_229_298,
         bundled=True,
         citation="Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450",
         licence="BSD-3-Clause",

@@ -9,6 +9,7 @@ from astropy import units as u
 from astropy.table import Row, Table
 
 from astroclip_astro.adapters.modality import Modality
+from astroclip_astro.adapters.photometric import nanomaggies_per_unit
 from astroclip_astro.adapters.records import Batch, FailedRecord, Record
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
@@ -133,24 +134,21 @@ def _measured(table, band):
         values = _quantity(table, mag)
         if values.unit != u.ABmag:
             raise InputError(
-                f"column {mag} is in {values.unit or 'no unit'}: expected AB magnitudes, u.ABmag"
+                f"column {mag} is in {str(values.unit) or 'no unit'}: expected AB magnitudes, "
+                "u.ABmag"
             )
-        measured = values.to_value(u.nmgy)
-        error = _plain(table, f"mag_err_{band}", u.mag)
-        # d m = 2.5 / ln 10 d f / f
-        return measured, np.abs(measured) * error * np.log(10) / 2.5
+        measured = 10 ** (-0.4 * (values.value - 22.5))  # AB 22.5 is one nanomaggy
+        # d f = ln 10 / 2.5 f d m
+        return measured, np.log(10) / 2.5 * measured * _plain(table, f"mag_err_{band}", u.mag)
     if flux in table.colnames:
-        measured = _quantity(table, flux)
-        ivar = _quantity(table, f"flux_ivar_{band}")
+        values, ivar = _quantity(table, flux), _quantity(table, f"flux_ivar_{band}")
         try:
-            with np.errstate(divide="ignore"):
-                sigma = (ivar**-0.5).to_value(u.nmgy)
-            return measured.to_value(u.nmgy), np.where(np.isfinite(sigma), sigma, np.nan)
-        except u.UnitConversionError as error:
-            raise InputError(
-                f"columns {flux} and flux_ivar_{band} are in {measured.unit or 'no unit'} and "
-                f"{ivar.unit or 'no unit'}: expected nanomaggies and their inverse square"
-            ) from error
+            factors = [nanomaggies_per_unit(unit) for unit in (values.unit, ivar.unit**-0.5)]
+        except InputError as error:
+            raise InputError(f"columns {flux} and flux_ivar_{band}: {error}") from error
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sigma = ivar.value**-0.5
+        return values.value * factors[0], np.where(ivar.value > 0, sigma * factors[1], np.nan)
     raise InputError(
         f"band {band} is missing: expected columns {mag} and mag_err_{band}, or {flux} and "
         f"flux_ivar_{band}; the table has {', '.join(table.colnames)}"
@@ -164,10 +162,9 @@ def _quantity(table, name):
     column = table[name]
     values = np.asarray(getattr(column, "unmasked", getattr(column, "value", column)), float)
     values = np.where(np.asarray(getattr(column, "mask", False)), np.nan, values)
-    unit = column.unit
-    if isinstance(unit, u.UnrecognizedUnit):
-        unit = u.Unit(str(unit).replace("nanomaggies", "nmgy").replace("nanomaggy", "nmgy"))
-    return u.Magnitude(values, unit) if unit == u.ABmag else u.Quantity(values, unit)
+    if column.unit == u.ABmag:
+        return u.Magnitude(values, column.unit)
+    return u.Quantity(values, column.unit or u.dimensionless_unscaled)
 
 
 def _plain(table, name, unit):
