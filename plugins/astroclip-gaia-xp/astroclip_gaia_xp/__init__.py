@@ -23,7 +23,7 @@ def register_models():
         factory="astroclip_gaia_xp.encoder:load",
         modalities=("spectrum", "image", "gaia_xp"),
         embed_dim=128,
-        parameters=3_063_026 + 421_760,
+        parameters=3_527_794,
         bundled=True,
         citation="Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450",
         licence="BSD-3-Clause",
