@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import xarray as xr
 from astropy import units as u
 
@@ -168,6 +169,11 @@ def answer(schema, stored, scores, number, asked, sky):
     astropy.table.QTable
         As `EmbeddingCatalog.search` returns it.
     """
+    if ((scores[1:] == scores[:-1]) & (number[1:] == number[:-1])).any():
+        # In the order of their names, whichever part of a catalog they were found in first.
+        names = np.array(stored["object_id"].to_pylist())
+        order = np.lexsort((names, -scores, number))
+        stored, scores, number = stored.take(pa.array(order)), scores[order], number[order]
     ra, dec = (stored[name].to_numpy() for name in ("ra", "dec"))
     if isinstance(sky, Cone):
         apart = sky.separation(ra, dec)

@@ -499,3 +499,16 @@ def test_numbers_of_numpy(survey):
     assert len(found) == 3
     assert len(survey.search(np.array(["g00031", "g00032"]), k=np.int32(3))) == 6
     assert len(survey.search(np.str_("g00031"), k=2)) == 2
+
+
+@pytest.mark.parametrize("engine", ["exact", "lance"])
+def test_objects_of_equal_score_come_in_the_order_of_their_names(make_vectors, tmp_path, engine):
+    n = 60
+    vectors = np.repeat(np.random.default_rng(3).normal(size=(n // 3, 16)), 3, axis=0)
+    names = np.random.default_rng(4).permutation([f"g{i:02d}" for i in range(n)])
+    embeddings = make_vectors(n, vectors=vectors, object_id=names)
+    catalog = EmbeddingCatalog.create(tmp_path / "thrice", embeddings)
+    for i in (0, 30, 57):
+        found = catalog.search(embeddings[[i, i]], k=3, engine=engine)
+        same = sorted(names[i // 3 * 3 : i // 3 * 3 + 3])
+        assert found["object_id"].tolist() == same * 2
