@@ -178,7 +178,12 @@ def register_tasks():
         ("morphology", "votes on smooth, disc, spiral, bar, edge-on; as redshift"),
     ):
         yield TaskEntry(
-            name=name, summary=summary, factory=f"astroclip_astro.tasks.bundled:{name}", fitted=True
+            name=name,
+            summary=summary,
+            factory=f"astroclip_astro.tasks.bundled:{name}",
+            fitted=True,
+            citation=_PAPER,
+            licence="BSD-3-Clause",
         )
 
 

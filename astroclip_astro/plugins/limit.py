@@ -8,7 +8,7 @@ import traceback
 
 from astroclip_astro.errors import PluginError
 
-__all__ = ["TimeLimitError", "time_limit", "within"]
+__all__ = ["TimeLimitError", "importing", "time_limit", "within"]
 
 log = logging.getLogger(__name__)
 
@@ -80,19 +80,12 @@ def within(seconds, function, *arguments):
     BaseException
         What it raises, ``SystemExit`` and ``KeyboardInterrupt`` included.
 
-    Notes
-    -----
-    While the caller is importing a module it holds that module's lock, which `function` may need:
-    then it is called as it is, without a limit.
-
     Examples
     --------
     >>> from astroclip_astro.plugins.limit import within
     >>> within(10, max, 3, 4)
     4
     """
-    if _importing():
-        return function(*arguments)
     outcome = {}
 
     def run():
@@ -117,11 +110,26 @@ def within(seconds, function, *arguments):
     raise error
 
 
-def _importing():
-    """Whether this thread is in the midst of importing a module."""
-    frame = sys._getframe()
+def importing():
+    """Which packages the calling thread is in the midst of importing.
+
+    It holds their locks: another thread that needs one of them waits until this one is done.
+
+    Returns
+    -------
+    set of str
+        Top-level names.
+
+    Examples
+    --------
+    >>> from astroclip_astro.plugins.limit import importing
+    >>> "astropy" in importing()
+    False
+    """
+    names, frame = set(), sys._getframe()
     while frame is not None:
-        if frame.f_globals.get("__name__") == "importlib._bootstrap":
-            return True
+        in_import = frame.f_globals.get("__name__") == "importlib._bootstrap"
+        if in_import and frame.f_code.co_name == "_find_and_load":
+            names.add(frame.f_locals["name"].partition(".")[0])
         frame = frame.f_back
-    return False
+    return names

@@ -26,7 +26,7 @@ from astroclip_astro.plugins.entries import (
     TaskEntry,
 )
 from astroclip_astro.plugins.hookspecs import GROUP, HookSpecs
-from astroclip_astro.plugins.limit import TimeLimitError, time_limit, within
+from astroclip_astro.plugins.limit import TimeLimitError, importing, time_limit, within
 
 __all__ = ["BUILTIN", "TAKEN", "Failure", "Manager", "get_manager"]
 
@@ -382,7 +382,8 @@ class Manager:
 
     def _call(self, plugin, function, *arguments):
         """Call what is a plugin's own, within the time limit."""
-        if plugin.name == BUILTIN:
+        # A package that brings a plugin and asks for plugins while imported would wait for itself.
+        if plugin.name == BUILTIN or plugin.package in importing():
             return function(*arguments)
         return within(self._limit, function, *arguments)
 

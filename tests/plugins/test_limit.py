@@ -79,18 +79,19 @@ def test_calls_see_the_context_of_the_caller():
         assert within(60, np.geterr)["divide"] == "raise"
 
 
-def test_caller_that_is_importing_is_not_left_waiting_for_its_own_lock(tmp_path, monkeypatch):
-    # The thread would wait for the lock of a module that is only free once the thread has ended.
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "halfway.py").write_text(
-        "import importlib\n"
-        "from astroclip_astro.plugins.limit import within\n"
-        "found = within(0.3, importlib.import_module, 'halfway_part')\n"
-    )
-    (tmp_path / "halfway_part.py").write_text("import halfway\n")
+def test_package_that_asks_for_plugins_while_it_is_imported_brings_its_own(install):
+    # In a thread its plugin would wait for the lock of a package that waits for the thread.
+    hook = "@hookimpl\ndef register_surveys():\n    yield survey('halfway', 'halfway.survey')\n"
+    modules = {
+        "halfway/__init__.py": "from astroclip_astro.plugins import Manager\n"
+        "manager = Manager(environ={'ASTROCLIP_PLUGIN_TIMEOUT': '0.3'})\n",
+        "halfway/plugin.py": HEADER + hook,
+    }
+    install("halfway", {"halfway": "halfway.plugin"}, modules)
     import halfway
 
-    assert halfway.found.halfway is halfway
+    assert halfway.manager.failures == []
+    assert "halfway" in halfway.manager.entries("survey")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0.5", 0.5), ("1e9", 1e9)])
