@@ -11,7 +11,14 @@ from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.testing.check import CheckError, NotApplicable, Subject
 from astroclip_astro.testing.plugin import CHECKS, ENTRY_CHECKS
 
-__all__ = ["Case", "Result", "cases", "parametrize_with_checks", "run_checks"]
+__all__ = [
+    "Case",
+    "Result",
+    "cases",
+    "check_with_files",
+    "parametrize_with_checks",
+    "run_checks",
+]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -164,6 +171,25 @@ def run_checks(plugin, example=None):
     ('is-installed', 'failed')
     """
     return [case.run() for case in cases(plugin, example)]
+
+
+def check_with_files(plugin, files):
+    """Check a plugin with example files of its surveys; entries of other kinds go without.
+
+    Parameters
+    ----------
+    plugin : str
+        Its name, which is that of its entry point.
+    files : sequence of path-like
+        Examples; may be empty.
+
+    Returns
+    -------
+    list of Result
+    """
+    surveys = get_manager().entries("survey").values()
+    own = [e for e in surveys if get_manager().owner("survey", e.name).name == plugin]
+    return run_checks(plugin, {f"survey {e.name}": list(files) for e in own} if files else None)
 
 
 def parametrize_with_checks(plugin, example=None):
