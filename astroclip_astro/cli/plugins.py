@@ -1,6 +1,7 @@
 """``astroclip plugins``: what is installed, a new one, and whether one does what it should."""
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -60,8 +61,9 @@ def new(name, kind, folder):
     Example: astroclip plugins new low-z --kind survey
     """
     folder = new_plugin(name, kind, folder)
+    where = shlex.quote(str(folder))
     click.echo(f"{folder} is a plugin that works. Next:")
-    click.echo(f'    cd {folder} && python -m pip install -e ".[test]" && python -m pytest')
+    click.echo(f'    cd {where} && python -m pip install -e ".[test]" && python -m pytest')
     click.echo(f"    edit what README.md says, then: astroclip plugins check {name}")
 
 

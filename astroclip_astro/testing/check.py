@@ -1,6 +1,8 @@
 """What a check is, and what it is about."""
 
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +123,12 @@ class Subject:
         return "" if self.entry is None else f"{self.entry.kind} {self.entry.name}"
 
     @property
+    def package(self):
+        """Top-level package of the plugin (str), empty if it is not installed."""
+        found = (plugin.package for plugin in self.manager.found if plugin.name == self.plugin)
+        return next(found, "")
+
+    @property
     def manager(self):
         """The manager of this process (Manager)."""
         return get_manager()
@@ -128,10 +136,9 @@ class Subject:
     @cached_property
     def folder(self):
         """A folder of its own (pathlib.Path), which goes when the subject goes."""
-        self._temporary = tempfile.TemporaryDirectory(
-            prefix="astroclip-check-", ignore_cleanup_errors=True
-        )
-        return Path(self._temporary.name)
+        folder = Path(tempfile.mkdtemp(prefix="astroclip-check-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     @cached_property
     def example(self):

@@ -20,8 +20,6 @@ __all__ = [
     "run_checks",
 ]
 
-_PACKAGE = Path(__file__).parents[1]
-
 # Where the checks of each kind of entry are; they are imported when needed, as it takes a while.
 _CHECKS = {
     kind: f"astroclip_astro.testing.{kind}" for kind in ("survey", "modality", "task", "source")
@@ -92,7 +90,7 @@ class Case:
         except NotApplicable as reason:
             outcome, message = "skipped", str(reason)
         except BaseException as error:
-            outcome, message = "failed", _told(error)
+            outcome, message = "failed", _told(error, self.subject.package)
         return Result(
             check=self.check.name,
             subject=self.subject.name,
@@ -237,13 +235,13 @@ def _examples(entries, example):
     return example
 
 
-def _told(error):
-    """What an error says, and where in the plugin it was raised."""
+def _told(error, package):
+    """What an error says, and where in the plugin's package it was raised."""
     if isinstance(error, CheckError):
         return str(error)
     text = " ".join(str(traceback.TracebackException.from_exception(error)).split())
     place = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        if not Path(frame.filename).is_relative_to(_PACKAGE):
+        if package in (*Path(frame.filename).parts, Path(frame.filename).stem):
             place = f" ({frame.filename}, line {frame.lineno})"
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

@@ -9,7 +9,8 @@ from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceU
 from specutils import Spectrum
 
 import astroclip_astro as aa
-from astroclip_astro.errors import AstroclipError
+from astroclip_astro.adapters.flux_density import flux_scale
+from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.plugins.limit import time_limit, within
 from astroclip_astro.quality import Quality
 from astroclip_astro.surveys import Survey
@@ -119,10 +120,10 @@ def gives_units(subject):
             axis is not None and axis.is_equivalent(u.AA, u.spectral()),
             f"{name} has spectral unit {str(axis)!r}",
         )
-        unit = u.Unit(obj.unit or "")
-        density = u.erg / u.s / u.cm**2 / u.AA
-        fits = unit.is_equivalent(density, u.spectral_density(5000 * u.AA))
-        require(fits, f"{name} has flux unit {str(unit)!r}")
+        try:
+            flux_scale(obj.unit, np.array([5000.0]))
+        except InputError as error:
+            require(False, f"{name}: {error}")
     for name, obj in _named(subject, NDData):
         stated = obj.unit is not None or {"zeropoint", "zeropoints"} & set(obj.meta or ())
         require(stated or survey.zeropoint is not None, f"{name} has no unit and no zeropoint")
