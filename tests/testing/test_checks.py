@@ -14,7 +14,7 @@ from astropy.table import QTable, Table
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.plugins.template import KINDS
-from astroclip_astro.tasks import GALAXY_ZOO
+from astroclip_astro.tasks.questions import GALAXY_ZOO, checked_questions, vote_columns
 from astroclip_astro.testing import plugin as plugin_checks
 from astroclip_astro.testing import run_checks
 from astroclip_astro.testing.runner import cases
@@ -63,7 +63,7 @@ def _modality_contract():
 @pytest.mark.usefixtures("_modality_contract")
 def test_what_comes_with_the_package_passes(embeddings, sdss_file, tmp_path):
     rng = np.random.default_rng(1)
-    names = [f"{question}_{a}" for question, answers in GALAXY_ZOO.items() for a in answers]
+    names = vote_columns(checked_questions(GALAXY_ZOO))
     votes = Table({name: rng.integers(1, 9, 64) for name in names})
     example = {
         "survey sdss": sdss_file(tmp_path, 1),
