@@ -85,7 +85,7 @@ def test_package_that_asks_for_plugins_while_it_is_imported_brings_its_own(insta
     modules = {
         "halfway/__init__.py": "from astroclip_astro.plugins import Manager\n"
         "manager = Manager(environ={'ASTROCLIP_PLUGIN_TIMEOUT': '0.3'})\n",
-        "halfway/plugin.py": HEADER + hook,
+        "halfway/plugin.py": f"import halfway\n{HEADER}{hook}",
     }
     install("halfway", {"halfway": "halfway.plugin"}, modules)
     import halfway
