@@ -16,7 +16,7 @@ from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.errors import AstroclipError, InputError, PluginError
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.sources.base import fetch_all, get_source
-from astroclip_astro.surveys.files import claims, get_survey, identify, read
+from astroclip_astro.surveys.files import claimed_by, claims, get_survey, identify, read
 
 __all__ = ["is_single", "records"]
 
@@ -106,9 +106,7 @@ def _records(obj, preprocessing, survey, object_id):
         if survey is None and isinstance(obj, fits.HDUList):
             found = claims(Path(obj.filename() or object_id), obj)
             if len(found) > 1:
-                raise InputError(
-                    f"claimed by {' and '.join(found)}; pass survey=", object_id=object_id
-                )
+                raise InputError(f"{claimed_by(found)}; pass survey=", object_id=object_id)
             survey = found[0] if found else None
         yield from get_modality(modality).records(
             obj,

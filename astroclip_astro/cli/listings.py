@@ -1,4 +1,4 @@
-"""``astroclip plugins``, ``models``, ``surveys`` and ``tasks``: what is there."""
+"""``astroclip models``, ``surveys`` and ``tasks``: what is there."""
 
 import json
 from dataclasses import asdict
@@ -7,35 +7,9 @@ import click
 
 from astroclip_astro.plugins import get_manager
 
-__all__ = ["models", "plugins", "surveys", "tasks"]
+__all__ = ["models", "surveys", "tasks"]
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-@click.command()
-@_as_json
-@click.pass_context
-def plugins(ctx, as_json):
-    """List plugins, what they register, and what is wrong with them.
-
-    JSON has the tracebacks, too.
-
-    Example: astroclip plugins --json
-    """
-    from astroclip_astro.cli.main import main
-
-    main.list_commands(ctx)  # asks plugins for their commands, which can fail like any hook
-    found = get_manager().plugins()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for plugin in found:
-        about = (f"{plugin['distribution']} {plugin['version']}".strip(), plugin["status"])
-        click.echo(f"{plugin['name']}  ({', '.join(filter(None, about))})")
-        for kind, names in plugin["entries"].items():
-            click.echo(f"    {kind}: {', '.join(names)}")
-        for failure in plugin["failures"]:
-            click.echo(f"    FAILED in {failure['where']}: {failure['message']}")
 
 
 @click.command()

@@ -18,7 +18,7 @@ _COMMANDS = {
     "demo": "astroclip_astro.cli.demo:demo",
     "embed": "astroclip_astro.cli.embed:embed",
     "models": "astroclip_astro.cli.listings:models",
-    "plugins": "astroclip_astro.cli.listings:plugins",
+    "plugins": "astroclip_astro.cli.plugins:plugins",
     "predict": "astroclip_astro.cli.predict:predict",
     "surveys": "astroclip_astro.cli.listings:surveys",
     "tasks": "astroclip_astro.cli.listings:tasks",

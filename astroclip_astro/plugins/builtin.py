@@ -1,7 +1,6 @@
 """What comes with the package, registered through the same hooks as anybody's plugin."""
 
 import tomllib
-from pathlib import Path
 
 from astroclip_astro.plugins.entries import (
     CatalogEntry,
@@ -12,10 +11,10 @@ from astroclip_astro.plugins.entries import (
     SurveyEntry,
     TaskEntry,
 )
+from astroclip_astro.plugins.folders import CATALOGS
 from astroclip_astro.plugins.hookspecs import hookimpl
 
 __all__ = [
-    "CATALOGS",
     "register_catalogs",
     "register_engines",
     "register_modalities",
@@ -24,15 +23,6 @@ __all__ = [
     "register_surveys",
     "register_tasks",
 ]
-
-_PACKAGE = Path(__file__).parents[1]
-
-#: Folder of the recipes that come along: a part of the package once it is installed, and beside it
-#: in a checkout.
-CATALOGS = next(
-    (folder for folder in (_PACKAGE / "catalogs", _PACKAGE.parent / "catalogs") if folder.is_dir()),
-    _PACKAGE / "catalogs",
-)
 
 _PAPER = "Parker et al. 2024, MNRAS 531, 4990, doi:10.1093/mnras/stae1450"
 _LEGACY = "Dey et al. 2019, AJ 157, 168, doi:10.3847/1538-3881/ab089d"
@@ -214,7 +204,12 @@ def register_tasks():
         ("morphology", "votes on smooth, disc, spiral, bar, edge-on; as redshift"),
     ):
         yield TaskEntry(
-            name=name, summary=summary, factory=f"astroclip_astro.tasks.bundled:{name}", fitted=True
+            name=name,
+            summary=summary,
+            factory=f"astroclip_astro.tasks.bundled:{name}",
+            fitted=True,
+            citation=_PAPER,
+            licence="BSD-3-Clause",
         )
 
 

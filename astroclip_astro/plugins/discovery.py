@@ -40,6 +40,11 @@ class Plugin:
     module: str
     status: str = "loaded"
 
+    @property
+    def package(self):
+        """Top-level package of its module (str)."""
+        return self.module.partition(":")[0].partition(".")[0]
+
 
 def find_plugins(environ):
     """Find the installed plugins, without importing any.
@@ -119,7 +124,7 @@ def _origin(point):
 def _is_of(function, plugin):
     """Whether a function is of the plugin's own package, rather than imported from elsewhere."""
     home = getattr(function, "__module__", None) or ""
-    return home.partition(".")[0] == plugin.module.partition(":")[0].partition(".")[0]
+    return home.partition(".")[0] == plugin.package
 
 
 def _names(environ, variable, installed):

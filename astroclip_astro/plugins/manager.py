@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 
 import pluggy
 
@@ -25,12 +26,21 @@ from astroclip_astro.plugins.entries import (
     TaskEntry,
 )
 from astroclip_astro.plugins.hookspecs import GROUP, HookSpecs
+from astroclip_astro.plugins.limit import TimeLimitError, importing, time_limit, within
 
-__all__ = ["Failure", "Manager", "get_manager"]
+__all__ = ["BUILTIN", "TAKEN", "Failure", "Manager", "get_manager"]
 
 log = logging.getLogger(__name__)
 
+#: Name of the plugin that comes with the package.
 BUILTIN = "builtin"
+
+#: What the failure of an entry or command says whose name another plugin has.
+TAKEN = "is already registered by plugin"
+
+# A hook that yields without end, and a reader that fails at every file in words of its own, are not
+# to fill the memory.
+_MOST_ENTRIES, _MOST_FAILURES = 10_000, 20
 
 _ENTRIES = {
     "register_surveys": SurveyEntry,
@@ -73,13 +83,14 @@ class Manager:
     ----------
     environ : mapping, optional
         Where ``ASTROCLIP_PLUGINS`` (names of the only plugins to load, comma-separated; empty for
-        none) and ``ASTROCLIP_BLOCK_PLUGINS`` (names of plugins not to load) are looked up. The
-        built-in plugin is always loaded.
+        none), ``ASTROCLIP_BLOCK_PLUGINS`` (names of plugins not to load) and
+        ``ASTROCLIP_PLUGIN_TIMEOUT`` (seconds that an import, a hook or a question to an entry may
+        take) are looked up. The built-in plugin is always loaded, and takes the time it needs.
 
     Attributes
     ----------
     failures : list of Failure
-        What went wrong so far.
+        What went wrong so far; of one plugin at one place, the first twenty.
     found : list of Plugin
         Every plugin that is installed.
 
@@ -96,6 +107,8 @@ class Manager:
         self._entries = {cls.kind: {} for cls in _ENTRIES.values()}
         self._owners = {}
         self._commands = None
+        self._limit = time_limit(environ)
+        self._left_behind = set()
         self._pluggy = pluggy.PluginManager(GROUP)
         self._pluggy.add_hookspecs(HookSpecs)
         self._load_builtin()
@@ -107,8 +120,7 @@ class Manager:
                     self._fail(plugin, name, PluginError(problem))
             for hook, cls in _ENTRIES.items():
                 for function in self._implementations(plugin, hook):
-                    with self._guard(plugin, hook):
-                        self._collect(plugin, hook, cls, function())
+                    self._collect(plugin, hook, cls, function)
 
     def entries(self, kind):
         """List registered entries of a kind.
@@ -233,8 +245,9 @@ class Manager:
                 group = click.Group()
                 for function in self._implementations(plugin, "register_commands"):
                     with self._guard(plugin, "register_commands"):
-                        function(group)
-                for name, command in group.commands.items():
+                        self._call(plugin, function, group)
+                # A copy, as a hook that was left behind may still add to it.
+                for name, command in dict(group.commands).items():
                     with self._guard(plugin, "register_commands"):
                         if not isinstance(command, click.Command):
                             raise TypeError(f"{name!r} is {command!r}, expected a click command")
@@ -243,6 +256,35 @@ class Manager:
                         self._commands[name] = command
                         self._owners["command", name] = plugin
         return dict(self._commands)
+
+    def ask(self, kind, name, question, *arguments):
+        """Ask something of a registered entry, whatever may go wrong.
+
+        Parameters
+        ----------
+        kind, name : str
+            The entry.
+        question : callable
+            What to call; it may load the entry and call what is its own.
+        *arguments : object
+            What to call it with.
+
+        Returns
+        -------
+        object
+            The answer; None if it raised or did not end in time, which is recorded. An entry that
+            was left behind once is not asked again.
+        """
+        if (kind, name) in self._left_behind:
+            return None
+        owner = self.owner(kind, name)
+        with self._guard(owner, f"{kind} {name}"):
+            try:
+                return self._call(owner, question, *arguments)
+            except TimeLimitError:
+                self._left_behind.add((kind, name))
+                raise
+        return None
 
     def record_failure(self, kind, name, error):
         """Keep a failure of a registered entry, and log it.
@@ -322,7 +364,7 @@ class Manager:
                     f"{other.distribution} already brings a plugin named {plugin.name!r}, so that "
                     f"of {plugin.distribution} is refused"
                 )
-        loaded = point.load()
+        loaded = self._call(plugin, point.load)
         if self._pluggy.register(loaded, plugin.name) is None:
             raise PluginError(f"{plugin.module} is {loaded!r}, expected a module with hooks")
 
@@ -338,10 +380,31 @@ class Manager:
                 else:
                     yield implementation.function
 
-    def _collect(self, plugin, hook, cls, entries):
-        if not isinstance(entries, Iterable):
-            raise TypeError(f"returned {entries!r}, expected {cls.__name__} entries: yield them")
-        for entry in entries:
+    def _call(self, plugin, function, *arguments):
+        """Call what is a plugin's own, within the time limit."""
+        # A package that brings a plugin and asks for plugins while imported would wait for itself.
+        if plugin.name == BUILTIN or plugin.package in importing():
+            return function(*arguments)
+        return within(self._limit, function, *arguments)
+
+    def _collect(self, plugin, hook, cls, function):
+        yielded = []
+
+        def collect():
+            entries = function()
+            if not isinstance(entries, Iterable):
+                raise TypeError(
+                    f"returned {entries!r}, expected {cls.__name__} entries: yield them"
+                )
+            for entry in islice(entries, _MOST_ENTRIES + 1):
+                if len(yielded) == _MOST_ENTRIES:
+                    raise PluginError(f"yielded more than {_MOST_ENTRIES:,} entries")
+                yielded.append(entry)
+
+        with self._guard(plugin, hook):
+            self._call(plugin, collect)
+        # A copy, as a hook that was left behind may still yield.
+        for entry in list(yielded):
             with self._guard(plugin, hook):
                 if not isinstance(entry, cls):
                     raise TypeError(f"yielded {entry!r}, expected a {cls.__name__}")
@@ -359,7 +422,7 @@ class Manager:
     def _refuse(self, plugin, kind, name):
         owner = self._owners.get((kind, name), self.found[0])
         raise PluginError(
-            f"{kind} {name!r} is already registered by plugin {owner.name!r} "
+            f"{kind} {name!r} {TAKEN} {owner.name!r} "
             f"({owner.distribution}), so that of plugin {plugin.name!r} ({plugin.distribution}) "
             "is refused"
         )
@@ -382,7 +445,9 @@ class Manager:
             message=_in_short(error),
             traceback="".join(traceback.format_exception(error)),
         )
-        if failure not in self.failures:
+        place = (failure.plugin, failure.distribution, failure.where)
+        known = [f for f in self.failures if (f.plugin, f.distribution, f.where) == place]
+        if failure not in known and len(known) < _MOST_FAILURES:
             self.failures.append(failure)
             log.warning("plugin %s, %s: %s", plugin.name, where, failure.message)
 

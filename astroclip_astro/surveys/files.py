@@ -1,15 +1,17 @@
 """From a file to the Astropy objects in it: which survey's file it is, and reading it."""
 
 import contextlib
+import reprlib
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 
 from astroclip_astro.adapters.planes import REFUSED_RGB
 from astroclip_astro.errors import AstroclipError, InputError
-from astroclip_astro.plugins.manager import get_manager
+from astroclip_astro.plugins.manager import BUILTIN, get_manager
 
-__all__ = ["claims", "get_survey", "identify", "read"]
+__all__ = ["claimed_by", "claims", "get_survey", "identify", "read"]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 _FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fit.gz")
@@ -55,17 +57,44 @@ def claims(path, hdulist):
     Returns
     -------
     list of str
-        Registered names. A survey whose `identify` fails is left out and recorded as broken.
+        Registered names, sorted. A survey whose `identify` raises, hangs, or returns anything but
+        True or False is left out and recorded as broken; one that hung is not asked again.
     """
     manager = get_manager()
-    found = []
-    for name in manager.entries("survey"):
-        try:
-            if get_survey(name).identify(path, hdulist):
-                found.append(name)
-        except Exception as error:  # a broken plugin must not take the others down
-            manager.record_failure(manager.owner("survey", name), f"survey {name}", error)
-    return found
+    names = list(manager.entries("survey"))
+    # Those of plugins are asked last: one that is left behind may go on reading the open file.
+    names.sort(key=lambda name: manager.owner("survey", name).name != BUILTIN)
+    return sorted(
+        name for name in names if manager.ask("survey", name, _claims, name, path, hdulist)
+    )
+
+
+def _claims(name, path, hdulist):
+    claim = get_survey(name).identify(path, hdulist)
+    if not isinstance(claim, bool | np.bool_):
+        raise TypeError(f"identify returned {reprlib.repr(claim)}, expected True or False")
+    return bool(claim)
+
+
+def claimed_by(names):
+    """Say whose surveys claim the same file.
+
+    Parameters
+    ----------
+    names : list of str
+        Registered names of surveys.
+
+    Returns
+    -------
+    str
+        For an error: the names, with the distributions they come from.
+    """
+    manager = get_manager()
+    owners = [manager.owner("survey", name) for name in names]
+    return "claimed by " + " and ".join(
+        f"{name} ({f'{owner.distribution} {owner.version}'.strip() or owner.name})"
+        for name, owner in zip(names, owners, strict=True)
+    )
 
 
 def identify(path):
@@ -103,7 +132,7 @@ def identify(path):
         return found[0]
     if path.suffix.lower() in _PICTURES and not found:
         raise InputError(REFUSED_RGB, object_id=str(path))
-    who = f"claimed by {' and '.join(found)}" if found else "no registered survey knows it"
+    who = claimed_by(found) if found else "no registered survey knows it"
     raise InputError(
         f"{who}; "
         f"pass survey= with one of {', '.join(get_manager().entries('survey'))}, or read it "

@@ -20,7 +20,7 @@ from astroclip_astro.catalog import EmbeddingCatalog
 from astroclip_astro.catalog.recipes import build, find_recipe, read_recipe
 from astroclip_astro.errors import CatalogError, InputError, PluginError
 from astroclip_astro.plugins import get_manager
-from astroclip_astro.plugins.builtin import CATALOGS
+from astroclip_astro.plugins.folders import CATALOGS
 from astroclip_astro.simulate import MockSurvey
 
 builder = import_module("astroclip_astro.catalog.recipes.builder")

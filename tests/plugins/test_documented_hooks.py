@@ -3,12 +3,15 @@
 import doctest
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.plugins.discovery import HOOKS
+from astroclip_astro.testing import run_checks
+from astroclip_astro.testing.plugin import CHECKS, ENTRY_CHECKS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "hooks"
 KINDS = {
@@ -21,6 +24,8 @@ KINDS = {
     "register_catalogs": "catalog",
     "register_commands": "command",
 }
+#: Kinds with checks of their own.
+CHECKED = ("survey", "modality", "task", "source")
 
 
 def blocks(page, language):
@@ -48,6 +53,24 @@ def page(request, install, tmp_path, monkeypatch):
     get_manager.cache_clear()
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_page_of_a_hook_names_its_checks(hook):
+    text = (PAGES / f"{hook}.md").read_text(encoding="utf-8").partition("\n## Checks\n")[2]
+    assert "[the checks of every plugin](../plugins.md#the-checks)" in text
+    named = re.findall(r"`([a-z-]+)`", text)
+    kind = KINDS[hook]
+    own = import_module(f"astroclip_astro.testing.{kind}").CHECKS if kind in CHECKED else ()
+    assert named == [check.name for check in own]
+
+
+def test_page_about_plugins_names_the_checks_of_every_plugin():
+    text = (
+        (PAGES.parent / "plugins.md").read_text(encoding="utf-8").partition("\n## The checks\n")[2]
+    )
+    named = re.findall(r"`([a-z-]+)`", text)
+    assert named == [check.name for check in (*CHECKS, *ENTRY_CHECKS)]
+
+
 def test_every_hook_has_a_page_and_every_page_a_hook():
     assert {path.stem for path in PAGES.glob("*.md")} == {*HOOKS, "index"}
     index = (PAGES / "index.md").read_text(encoding="utf-8")
@@ -70,3 +93,5 @@ def test_plugin_on_the_page_of_a_hook_works(hook, page):
     assert manager.failures == []
     (plugin,) = [plugin for plugin in manager.plugins() if plugin["name"] != "builtin"]
     assert KINDS[hook] in plugin["entries"]
+    failed = [result for result in run_checks(plugin["name"]) if result.outcome == "failed"]
+    assert failed == []

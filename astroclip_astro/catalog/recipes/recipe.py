@@ -13,7 +13,7 @@ from astroclip_astro.catalog.recipes.kinds import KINDS
 from astroclip_astro.catalog.recipes.sources import Column, Source
 from astroclip_astro.errors import InputError
 from astroclip_astro.plugins import get_manager
-from astroclip_astro.plugins.builtin import CATALOGS
+from astroclip_astro.plugins.folders import CATALOGS
 
 __all__ = ["Recipe", "find_recipe", "read_recipe"]
 
