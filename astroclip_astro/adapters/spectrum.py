@@ -308,7 +308,7 @@ def spectrum_batch(records, preprocessing, device="cpu"):
     Parameters
     ----------
     records : sequence of SpectrumRecord or FailedRecord
-        A failed record makes a row of zeros that carries its bits.
+        A failed record makes a row of zeros that carries its bits and NOT_EMBEDDED.
     preprocessing : SpectrumPreprocessing
         The model's grid.
     device : str or torch.device
@@ -382,6 +382,7 @@ def spectrum_batch(records, preprocessing, device="cpu"):
         (Quality.NO_DATA | Quality.NOT_EMBEDDED, coverage == 0),
     ):
         quality[holds & sampled] |= bit
+    quality[~sampled] |= Quality.NOT_EMBEDDED
     return SpectrumBatch(
         flux=_filled(flux, good).to(torch.float32)[..., None].to(target),
         ivar=ivar.to(target),

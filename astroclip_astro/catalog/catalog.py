@@ -303,9 +303,9 @@ class EmbeddingCatalog:
         astropy.table.QTable
             The most similar first, of equal score by name: ``object_id``, ``score`` (cosine),
             ``separation`` from the centre of the cone, else from the query where its position is
-            known, and the columns of the catalog. `k` rows for each object of the query, fewer only where fewer fulfil the
-            conditions. Where several are searched for one by one, also ``query`` (position) and
-            ``query_id``.
+            known, and the columns of the catalog. `k` rows for each object of the query, fewer only
+            where fewer fulfil the conditions. Where several are searched for one by one, also
+            ``query`` (position) and ``query_id``.
 
         Raises
         ------

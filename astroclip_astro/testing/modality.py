@@ -8,6 +8,7 @@ import torch
 from astropy import units as u
 from astropy.nddata import CCDData, NDData
 from astropy.table import Table
+from specutils import Spectrum
 
 from astroclip_astro.adapters.records import Batch, FailedRecord, Record
 from astroclip_astro.errors import InputError
@@ -170,6 +171,9 @@ def _spoiled(obj):
             if obj[name].dtype.kind == "f":
                 obj[name][:] = np.nan * (obj[name].unit or u.one)
         return obj
+    if isinstance(obj, Spectrum):
+        flux = np.full(obj.flux.shape, np.nan) * obj.flux.unit
+        return Spectrum(flux=flux, spectral_axis=obj.spectral_axis, meta=obj.meta)
     if isinstance(obj, NDData) and isinstance(obj.data, np.ndarray):
         data = np.full(np.shape(obj.data), np.nan)
         return type(obj)(data, unit=obj.unit, meta=obj.meta, wcs=obj.wcs)

@@ -180,8 +180,10 @@ def masks_bad_pixels(subject):
 )
 def describes_objects(subject):
     """Each object has an identifier of its own; position, redshift and quality make sense."""
-    seen = set()
-    for i, obj in enumerate(subject.needs(reads_objects)):
+    seen, objects = set(), subject.needs(reads_objects)
+    if not all(isinstance(obj, NDData) for obj in objects):
+        raise NotApplicable("its objects are no spectra or images; their modality describes them")
+    for i, obj in enumerate(objects):
         meta = obj.meta or {}
         name = meta.get("object_id")
         require(isinstance(name, str) and name.strip(), f"object {i} has object_id {name!r}")

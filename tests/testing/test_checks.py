@@ -55,12 +55,6 @@ def embeddings():
     return make_embeddings(rng.normal(size=(64, 8)).astype(np.float32), columns, ABOUT)
 
 
-@pytest.fixture
-def _modality_contract():
-    pytest.importorskip("astroclip_astro.adapters.modality")
-
-
-@pytest.mark.usefixtures("_modality_contract")
 def test_what_comes_with_the_package_passes(embeddings, sdss_file, tmp_path):
     rng = np.random.default_rng(1)
     names = vote_columns(checked_questions(GALAXY_ZOO))
@@ -81,8 +75,6 @@ def test_what_comes_with_the_package_passes(embeddings, sdss_file, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_plugins_pass(kind, plugin):
-    if kind == "modality":
-        pytest.importorskip("astroclip_astro.adapters.modality")
     results = run_checks("mine", example_of(kind, plugin(kind)))
     assert failing(results) == []
     skipped = {result.check for result in results if result.outcome == "skipped"}
@@ -278,7 +270,6 @@ BROKEN_MODALITIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("_modality_contract")
 @pytest.mark.parametrize(("check", "old", "new", "message"), BROKEN_MODALITIES)
 def test_broken_modality_fails(check, old, new, message, plugin):
     folder = plugin("modality", (old, new))

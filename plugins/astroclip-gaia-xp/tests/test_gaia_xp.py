@@ -14,6 +14,7 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.surveys.files import read
+from astroclip_astro.testing import parametrize_with_checks
 
 MODEL = "astroclip-mini-gaia-xp"
 MOCKS = MockSurvey.bundled()
@@ -151,3 +152,16 @@ def test_it_finds_spectra_and_images_of_its_galaxies(tmp_path):
         ]
         # By chance, the median is half of all.
         assert np.median(ranks) < len(rows) / 5, modality
+
+
+def write_individual(folder):
+    path = folder / "XP_SAMPLED-Gaia DR3 4295806720.fits"
+    individual(0).write(path)
+    return path
+
+
+@parametrize_with_checks(
+    "gaia-xp", example={"modality gaia_xp": as_spectrum(0), "survey gaia-xp": write_individual}
+)
+def test_plugin(check):
+    check()

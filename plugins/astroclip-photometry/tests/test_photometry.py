@@ -11,6 +11,7 @@ from astroclip_astro.catalog import EmbeddingCatalog
 from astroclip_astro.errors import InputError
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.testing import parametrize_with_checks
 from astroclip_photometry.modality import Photometry, PhotometryPreprocessing
 
 MODEL = "astroclip-mini-photometry"
@@ -196,3 +197,16 @@ def test_it_searches_what_the_bundled_model_has_made(tmp_path):
     catalog = EmbeddingCatalog.create(tmp_path / "ten", spectra)
     found = catalog.search(aa.embed(magnitudes([2]), model=MODEL), k=3, modality="spectrum")
     assert len(found) == 3
+
+
+def write_tractor(folder):
+    tractor(slice(6)).write(folder / "tractor-3300p000.fits")
+    return folder / "tractor-3300p000.fits"
+
+
+@parametrize_with_checks(
+    "photometry",
+    example={"modality photometry": magnitudes(slice(6)), "survey tractor": write_tractor},
+)
+def test_plugin(check):
+    check()
