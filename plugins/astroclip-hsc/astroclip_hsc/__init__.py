@@ -4,10 +4,13 @@ from astroclip_astro.plugins import SurveyEntry, hookimpl
 
 __all__ = ["register_surveys"]
 
+_CITATION = "Aihara et al. 2022, PASJ 74, 247, doi:10.1093/pasj/psab122"
+_LICENCE = "public after registration, acknowledgement asked"
+
 
 @hookimpl
 def register_surveys():
-    """Register the survey "hsc".
+    """Register the surveys "hsc" and "hsc-legacy-depth".
 
     Yields
     ------
@@ -18,6 +21,14 @@ def register_surveys():
         summary="FITS cutouts of HSC-SSP coadds, one file per band",
         modality="image",
         factory="astroclip_hsc.survey:HSC",
-        citation="Aihara et al. 2022, PASJ 74, 247, doi:10.1093/pasj/psab122",
-        licence="public after registration, acknowledgement asked",
+        citation=_CITATION,
+        licence=_LICENCE,
+    )
+    yield SurveyEntry(
+        name="hsc-legacy-depth",
+        summary="the same, with noise added to be as shallow as the Legacy Surveys",
+        modality="image",
+        factory="astroclip_hsc.survey:HSCLegacyDepth",
+        citation=_CITATION,
+        licence=_LICENCE,
     )

@@ -1,6 +1,7 @@
 """Cutouts of the Hyper Suprime-Cam Subaru Strategic Program: coadds, one FITS file per band."""
 
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from astropy.nddata import CCDData, VarianceUncertainty
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from astroclip_astro.adapters.meta import flux_unit
+from astroclip_astro.adapters.photometric import nanomaggies_per_unit
 from astroclip_astro.adapters.planes import header_wcs
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
+from astroclip_astro.simulate import images as legacy
 from astroclip_astro.surveys import Survey
 
-__all__ = ["HSC", "sibling_files"]
+__all__ = ["HSC", "HSCLegacyDepth", "sibling_files"]
 
 #: Mask planes where a coadd holds no measurement of the sky (Bosch et al. 2018, PASJ 70, S5). Under
 #: CLIPPED, REJECTED, SENSOR_EDGE and INEXACT_PSF fewer visits were added up; INTRP comes with what
@@ -203,6 +206,85 @@ class HSC(Survey):
                 "quality": quality,
             },
         )
+
+
+class HSCLegacyDepth(HSC):
+    """The same files, with noise added until they are as shallow as the Legacy Surveys.
+
+    A model that learnt from the Legacy Surveys' images sees less in HSC's than it might, because
+    they lack the noise that it is used to. White noise is added to g, r and z so that there is as
+    much in all as at the median depth and seeing of DECaLS (Dey et al. 2019, AJ 157, 168); the same
+    file always gets the same noise. It is never chosen by itself: ``survey="hsc-legacy-depth"``
+    asks for it. The files' variances are needed.
+
+    Examples
+    --------
+    >>> import astroclip_astro as aa
+    >>> path = "cutout-HSC-R-9813-pdr2_wide.fits"
+    >>> aa.embed(path, survey="hsc-legacy-depth")  # doctest: +SKIP
+    """
+
+    def identify(self, path, hdulist):
+        """Never: the files are those of "hsc"; see `Survey.identify`.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Not used.
+        hdulist : astropy.io.fits.HDUList or None
+            Not used.
+
+        Returns
+        -------
+        bool
+            False.
+        """
+        return False
+
+    def combine(self, paths, *, object_id=""):
+        """Put files of one object together and add noise; see `HSC.combine`.
+
+        Parameters
+        ----------
+        paths : iterable of path-like
+            One file per band, all on the same pixels.
+        object_id : str, optional
+            Name of the object.
+
+        Returns
+        -------
+        astropy.nddata.CCDData
+            Its variance is that of all the noise.
+
+        Raises
+        ------
+        InputError
+            As for `HSC.combine`, or if a file has no variance.
+        """
+        image = super().combine(paths, object_id=object_id)
+        if image.uncertainty is None:
+            raise InputError(
+                "a file has no variance: expected to know how much noise there is already; ask the "
+                "cutout service for the variance, too",
+                object_id=object_id,
+            )
+        scale = np.mean(proj_plane_pixel_scales(image.wcs)) * 3600
+        median = legacy.ObservingConditions(seeing=legacy.SEEING, depth=legacy.DEPTH)
+        # Of the sky: per pixel it goes with the side of a pixel.
+        wanted = legacy.pixel_sigma(median) * scale / legacy.PIXEL_SCALE
+        rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(image.data).tobytes()))
+        for band, sigma in zip("grz", wanted, strict=True):
+            if band not in image.meta["bands"]:
+                continue
+            i = image.meta["bands"].index(band)
+            factor = nanomaggies_per_unit(image.unit, zeropoint=image.meta["zeropoint"][band])
+            variance = image.uncertainty.array[i]
+            known = ~image.mask[i] & np.isfinite(variance) & (variance > 0)
+            there = np.median(variance[known]) if known.any() else 0
+            added = max(0, (sigma / factor) ** 2 - there)
+            image.data[i] += np.sqrt(added) * rng.standard_normal(image.data[i].shape)
+            variance[variance > 0] += added
+        return image
 
 
 def sibling_files(path):

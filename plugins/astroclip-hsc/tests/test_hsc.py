@@ -275,3 +275,57 @@ class TestBrokenFiles:
             del hdulist[1].header["CTYPE1"], hdulist[1].header["CTYPE2"]
         with pytest.raises(InputError, match=r"HDU 1 has no celestial WCS"):
             list(read(path))
+
+
+class TestLegacyDepth:
+    """Noise of DECaLS per pixel of 0.262", from its published depth and seeing."""
+
+    def expected(self):
+        # Dey et al. 2019: 5-sigma depth and seeing; a Moffat profile of beta 3 covers, in the sense
+        # of a point source's optimal noise, 5 pi / 4 of its squared scale radius.
+        depth, seeing = np.array([24.7, 23.9, 23.0]), np.array([1.29, 1.18, 1.11])
+        area = 5 * np.pi / 4 * (seeing / (2 * np.sqrt(2 ** (1 / 3) - 1)) / 0.262) ** 2
+        return 10 ** (0.4 * (22.5 - depth)) / 5 / np.sqrt(area)
+
+    @pytest.fixture
+    def path(self, galaxy):
+        noise = np.random.default_rng(1).normal(0, 0.05, SHAPE)
+        return galaxy("GRIZ", image=noise, variance=np.full(SHAPE, 0.05**2))
+
+    def test_noise_is_that_of_the_legacy_surveys(self, path):
+        (deep,), (image,) = read(path, "hsc"), read(path, "hsc-legacy-depth")
+        per_pixel = self.expected() * 0.168 / 0.262 * 10 ** (0.4 * 4.5)  # counts of zeropoint 27
+        wanted = dict(zip("grz", per_pixel, strict=True))
+        for i, band in enumerate(image.meta["bands"]):
+            if band == "i":
+                np.testing.assert_array_equal(image.data[i], deep.data[i])
+                continue
+            assert image.data[i].std() == pytest.approx(wanted[band], rel=0.02)
+            np.testing.assert_allclose(image.uncertainty.array[i], wanted[band] ** 2, rtol=1e-6)
+        added = (image.data - deep.data)[[0, 1, 3]]
+        assert np.abs(np.corrcoef(added.reshape(3, -1)) - np.eye(3)).max() < 0.02
+
+    def test_same_file_same_noise(self, path):
+        (first,), (second,) = (read(path, "hsc-legacy-depth") for _ in range(2))
+        np.testing.assert_array_equal(first.data, second.data)
+
+    def test_shallow_files_are_left_alone(self, galaxy):
+        path = galaxy(variance=np.full(SHAPE, 100.0))
+        (image,), (degraded,) = read(path, "hsc"), read(path, "hsc-legacy-depth")
+        np.testing.assert_array_equal(degraded.data, image.data)
+
+    def test_pixels_without_weight_get_none(self, galaxy):
+        variance = np.full(SHAPE, 0.05**2)
+        variance[:, :9], variance[:, 9:20] = 0, np.nan
+        (image,) = read(galaxy(variance=variance), "hsc-legacy-depth")
+        assert (image.uncertainty.array[..., :9] == 0).all()
+        assert np.isnan(image.uncertainty.array[..., 9:20]).all()
+        assert np.isfinite(image.data).all()
+
+    def test_only_when_asked_for(self, path):
+        assert identify(path) == "hsc"
+        assert aa.embed(path, survey="hsc-legacy-depth").survey == "hsc-legacy-depth"
+
+    def test_needs_variances(self, galaxy):
+        with pytest.raises(InputError, match=r"a file has no variance: expected to know how much"):
+            list(read(galaxy(), "hsc-legacy-depth"))

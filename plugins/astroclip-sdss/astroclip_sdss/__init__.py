@@ -13,7 +13,7 @@ _LICENCE = "public, acknowledgement asked"
 
 @hookimpl
 def register_surveys():
-    """Register the survey "sdss-image".
+    """Register the surveys "sdss-image" and "sdss-image-legacy-depth".
 
     Yields
     ------
@@ -24,6 +24,14 @@ def register_surveys():
         summary="cutouts of SDSS corrected frames, all bands in one FITS file",
         modality="image",
         factory="astroclip_sdss.survey:SDSSImage",
+        citation=_CITATION,
+        licence=_LICENCE,
+    )
+    yield SurveyEntry(
+        name="sdss-image-legacy-depth",
+        summary="the same, smoothed to be no noisier than the Legacy Surveys",
+        modality="image",
+        factory="astroclip_sdss.survey:SDSSImageLegacyDepth",
         citation=_CITATION,
         licence=_LICENCE,
     )

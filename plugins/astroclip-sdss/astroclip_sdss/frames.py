@@ -7,6 +7,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.nddata.utils import NoOverlapError
+from astropy.stats import mad_std
 
 from astroclip_astro.adapters.meta import flux_unit
 from astroclip_astro.adapters.planes import header_wcs
@@ -45,8 +46,8 @@ def cut_frames(frames, coordinate):
     astropy.io.fits.HDUList
         What `astroclip_astro.embed` takes, and reads again when it is written to a file: RA and DEC
         in the first header, then per band, from u to z, an image of 60 arcsec on a side around
-        them, less where the frame ends, on its frame's pixels with its WCS. The pixels of
-        different bands do not coincide.
+        them, less where the frame ends, on its frame's pixels with its WCS, and with the noise of
+        the frame's sky as SKYSIG. The pixels of different bands do not coincide.
 
     Raises
     ------
@@ -161,6 +162,8 @@ def _cut(hdulist, target, name):
     kept = cut.wcs.to_header()
     kept["FILTER"] = band
     kept["BUNIT"] = "nanomaggy"
+    # Of the frame: a galaxy may fill its cutout.
+    kept["SKYSIG"] = (float(mad_std(data, ignore_nan=True)), "noise of the sky per pixel")
     for key in _KEPT:
         if key in header:
             kept[key] = (header[key], header.comments[key])

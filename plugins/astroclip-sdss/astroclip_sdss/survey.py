@@ -3,14 +3,19 @@
 import re
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
+from astropy.wcs.utils import proj_plane_pixel_scales
+from scipy.ndimage import gaussian_filter
 
+from astroclip_astro.adapters.planes import header_wcs
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
+from astroclip_astro.simulate import images as legacy
 from astroclip_astro.surveys import Survey
 from astroclip_sdss.frames import BANDS, FRAME_SHAPE, PIXEL_SCALE, frame_band
 
-__all__ = ["SDSSImage"]
+__all__ = ["SDSSImage", "SDSSImageLegacyDepth"]
 
 _FRAME_NAME = re.compile(r"frame-[ugriz]-\d{6}-\d-\d{4}\.fits(\.bz2|\.gz)?")
 
@@ -148,6 +153,84 @@ class SDSSImage(Survey):
                 quality=Quality.MISSING_BAND,
             )
         yield fits.HDUList([primary, *bands.values()])
+
+
+class SDSSImageLegacyDepth(SDSSImage):
+    """The same files, smoothed until they are no noisier than the Legacy Surveys.
+
+    A model that learnt from the Legacy Surveys' images takes the noise of SDSS's for structure.
+    Each band is smoothed with a Gaussian of the width that brings the noise of its pixels down to
+    that at the median depth and seeing of DECaLS (Dey et al. 2019, AJ 157, 168), by some 0.35" in
+    g, 0.2" in r and 0.6" in z (standard deviation): what is gained in noise is lost in resolution.
+    It is never chosen by itself: ``survey="sdss-image-legacy-depth"`` asks for it.
+
+    Examples
+    --------
+    >>> import astroclip_astro as aa
+    >>> aa.embed("ngc5227.fits", survey="sdss-image-legacy-depth")  # doctest: +SKIP
+    """
+
+    def identify(self, path, hdulist):
+        """Never: the files are those of "sdss-image"; see `Survey.identify`.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Not used.
+        hdulist : astropy.io.fits.HDUList or None
+            Not used.
+
+        Returns
+        -------
+        bool
+            False.
+        """
+        return False
+
+    def convert(self, hdulist, *, object_id=""):
+        """Check an open cutout and smooth it; see `SDSSImage.convert`.
+
+        Parameters
+        ----------
+        hdulist : astropy.io.fits.HDUList
+            The cutout.
+        object_id : str, optional
+            Name of the object where OBJECT in the first header has none.
+
+        Yields
+        ------
+        astropy.io.fits.HDUList
+            SMOOTHED in the header of a band is the standard deviation in pixels.
+
+        Raises
+        ------
+        InputError
+            As for `SDSSImage.convert`, or if SKYSIG, the noise, is not in the header of a band.
+        """
+        median = legacy.ObservingConditions(seeing=legacy.SEEING, depth=legacy.DEPTH)
+        wanted = dict(zip("grz", legacy.pixel_sigma(median) / legacy.PIXEL_SCALE, strict=True))
+        for image in super().convert(hdulist, object_id=object_id):
+            for hdu in image[1:]:
+                band = hdu.header["FILTER"].strip()
+                # What `read` yields comes here again.
+                if band not in wanted or "SMOOTHED" in hdu.header:
+                    continue
+                noise = hdu.header.get("SKYSIG", 0)
+                if not noise > 0:
+                    raise InputError(
+                        f"SKYSIG of band {band} is {noise}: expected the noise of its frame in "
+                        "nanomaggies, which astroclip_sdss.frames.cut_frames writes",
+                        object_id=object_id,
+                    )
+                wcs = header_wcs(hdu.header)
+                scale = np.mean(proj_plane_pixel_scales(wcs)) * 3600
+                # Noise of the sky per pixel goes with the side of a pixel. A Gaussian of s pixels
+                # leaves 1 / (2 sqrt(pi) s) of white noise.
+                excess = noise / (wanted[band] * scale)
+                width = excess / (2 * np.sqrt(np.pi)) if excess > 1 else 0.0
+                hdu.data = gaussian_filter(hdu.data, width)
+                hdu.header["SMOOTHED"] = width
+            yield image
 
 
 def _is_cutout(hdulist):

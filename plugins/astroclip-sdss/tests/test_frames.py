@@ -18,6 +18,10 @@ from astroclip_astro.quality import Quality
 from astroclip_astro.surveys.files import get_survey, identify, read
 from astroclip_sdss.frames import cut_frames
 
+#: Noise of DECaLS in nanomaggies per pixel of 0.262": depth 24.7, 23.9, 23.0 in a seeing of 1.29",
+#: 1.18", 1.11" (Dey et al. 2019), which covers 5 pi / 4 of a Moffat's squared radius.
+SIGMA = {"g": 0.002755, "r": 0.006293, "z": 0.015326}
+
 
 def record_of(cutout):
     (record,) = image_records(
@@ -228,3 +232,60 @@ class TestFiles:
         cutout.append(fits.ImageHDU(cutout[1].data, cutout[1].header))
         with pytest.raises(InputError, match=r"two images are of band u"):
             record_of(cutout)
+
+
+class TestLegacyDepth:
+    def noisy(self, frame, target, times):
+        """Cutout of frames with so many times the noise of the Legacy Surveys."""
+        frames, rng = [], np.random.default_rng(2)
+        for band in "griz":
+            one = frame(band, stars=[(target, 14.0)])
+            noise = times * SIGMA.get(band, 0.01) * 0.396 / 0.262
+            one[0].data = one[0].data + rng.normal(0, noise, one[0].shape).astype("f4")
+            frames.append(one)
+        return cut_frames(frames, target)
+
+    def degraded(self, cutout):
+        (image,) = get_survey("sdss-image-legacy-depth").convert(cutout)
+        return image
+
+    def test_noise_of_the_sky_is_kept(self, frame, target):
+        cutout = self.noisy(frame, target, 5)
+        for band in "grz":
+            sigma = 5 * SIGMA[band] * 0.396 / 0.262
+            assert cutout[band].header["SKYSIG"] == pytest.approx(sigma, rel=0.02)
+
+    def test_noise_becomes_that_of_the_legacy_surveys(self, frame, target):
+        cutout = self.noisy(frame, target, 5)
+        image = self.degraded(cutout)
+        for band in "grz":
+            rows, columns = np.indices(image[band].shape) - 75
+            sky = image[band].data[np.hypot(rows, columns) > 25]
+            expected = SIGMA[band] * 0.396 / 0.262
+            assert sky.std() == pytest.approx(expected, rel=0.1)
+            assert image[band].data.sum() == pytest.approx(cutout[band].data.sum(), rel=0.01)
+        np.testing.assert_array_equal(image["I"].data, cutout["I"].data)
+
+    def test_it_is_smoothed_once(self, frame, target):
+        image = self.degraded(self.noisy(frame, target, 5))
+        for one, other in zip(image[1:], self.degraded(image)[1:], strict=True):
+            np.testing.assert_array_equal(one.data, other.data)
+
+    def test_deep_images_are_left_alone(self, frame, target):
+        cutout = self.noisy(frame, target, 0.9)
+        for one, other in zip(cutout[1:], self.degraded(cutout)[1:], strict=True):
+            np.testing.assert_array_equal(one.data, other.data)
+
+    def test_only_when_asked_for(self, frame, target, tmp_path):
+        path = tmp_path / "ngc5227.fits"
+        self.noisy(frame, target, 5).writeto(path)
+        assert identify(path) == "sdss-image"
+        as_is, smooth = (aa.embed(path, survey=f"sdss-image{x}") for x in ("", "-legacy-depth"))
+        assert smooth.survey == "sdss-image-legacy-depth"
+        assert np.abs(as_is - smooth).max() > 0.01
+
+    def test_noise_that_is_not_known(self, frame, target):
+        cutout = self.noisy(frame, target, 5)
+        del cutout["R"].header["SKYSIG"]
+        with pytest.raises(InputError, match=r"SKYSIG of band r is 0: expected the noise"):
+            self.degraded(cutout)
