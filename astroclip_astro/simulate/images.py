@@ -147,7 +147,7 @@ def half_light_angle(galaxy):
     return float(np.clip(angle, MIN_HALF_LIGHT, MAX_HALF_LIGHT))
 
 
-def draw_image(galaxy, nanomaggies, conditions, rng):
+def draw_image(galaxy, nanomaggies, conditions, rng, *, finer=1):
     """Draw the noiseless cutout of a galaxy and its surroundings in g, r and z.
 
     Parameters
@@ -159,12 +159,15 @@ def draw_image(galaxy, nanomaggies, conditions, rng):
         The depth is not used.
     rng : numpy.random.Generator
         Places the arms, the knots and the neighbours.
+    finer : int
+        Pixels along each side of one of 0.262 arcsec. With a power of two the same things are drawn
+        at the same places.
 
     Returns
     -------
     image : numpy.ndarray
-        The galaxy alone, shape (3, 152, 152), float32, nanomaggies per pixel; rows run north,
-        columns run west, the galaxy is centred on the middle of the array.
+        The galaxy alone, shape (3, 152 finer, 152 finer), float32, nanomaggies per pixel; rows run
+        north, columns run west, the galaxy is centred on the middle of the array.
     surroundings : numpy.ndarray
         Its neighbours alone, likewise.
     n_neighbours : int
@@ -187,29 +190,30 @@ def draw_image(galaxy, nanomaggies, conditions, rng):
     (3, 152, 152)
     """
     galsim = require("galsim")
-    smooth, maps, fractions = _components(galsim, galaxy, rng)
+    size, scale = IMAGE_SIZE * finer, PIXEL_SCALE / finer
+    smooth, maps, fractions = _components(galsim, galaxy, rng, size, scale)
     weights = {name: share * 10 ** (-0.4 * COLOUR[name]) for name, share in fractions.items()}
-    scale = np.asarray(nanomaggies) / sum(weights.values())
-    image = np.empty((3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+    unit = np.asarray(nanomaggies) / sum(weights.values())
+    image = np.empty((3, size, size), dtype=np.float32)
     surroundings = np.empty_like(image)
-    neighbours, n = field_map(rng, IMAGE_SIZE, PIXEL_SCALE)
+    neighbours, n = field_map(rng, size, scale)
     for band, fwhm in enumerate(conditions.seeing):
         moffat = _moffat(galsim, fwhm)
-        kernel = _kernel(moffat)
+        kernel = _kernel(moffat, finer)
         seen = galsim.Convolve(
-            galsim.Sum([c.withFlux(weights[k][band] * scale[band]) for k, c in smooth.items()]),
+            galsim.Sum([c.withFlux(weights[k][band] * unit[band]) for k, c in smooth.items()]),
             moffat,
             gsparams=_accuracy(galsim),
         )
-        image[band] = _draw(seen)
+        image[band] = _draw(seen, finer)
         if maps:
-            painted = sum(weights[name][band] * scale[band] * m for name, m in maps.items())
+            painted = sum(weights[name][band] * unit[band] * m for name, m in maps.items())
             image[band] += fftconvolve(painted, kernel, mode="same")
         surroundings[band] = fftconvolve(neighbours[band], kernel, mode="same")
     return image, surroundings, n
 
 
-def draw_point(nanomaggies, conditions, rng):
+def draw_point(nanomaggies, conditions, rng, *, finer=1):
     """Draw the noiseless cutout of a star or a quasar and its surroundings in g, r and z.
 
     Parameters
@@ -220,11 +224,13 @@ def draw_point(nanomaggies, conditions, rng):
         The depth is not used.
     rng : numpy.random.Generator
         Places the neighbours.
+    finer : int
+        As for `draw_image`.
 
     Returns
     -------
     image, surroundings : numpy.ndarray
-        The point and its neighbours, each shape (3, 152, 152), float32, as for `draw_image`.
+        The point and its neighbours, each as for `draw_image`.
     n_neighbours : int
         How many there are.
 
@@ -244,10 +250,12 @@ def draw_point(nanomaggies, conditions, rng):
     """
     galsim = require("galsim")
     moffats = [_moffat(galsim, fwhm) for fwhm in conditions.seeing]
-    image = np.stack([_draw(m.withFlux(f)) for m, f in zip(moffats, nanomaggies, strict=True)])
-    neighbours, n = field_map(rng, IMAGE_SIZE, PIXEL_SCALE)
+    image = np.stack(
+        [_draw(m.withFlux(f), finer) for m, f in zip(moffats, nanomaggies, strict=True)]
+    )
+    neighbours, n = field_map(rng, IMAGE_SIZE * finer, PIXEL_SCALE / finer)
     surroundings = [
-        fftconvolve(plane, _kernel(m), mode="same")
+        fftconvolve(plane, _kernel(m, finer), mode="same")
         for plane, m in zip(neighbours, moffats, strict=True)
     ]
     return image, np.stack(surroundings).astype(np.float32), n
@@ -264,17 +272,16 @@ def _moffat(galsim, fwhm):
     return galsim.Moffat(beta=MOFFAT_BETA, fwhm=float(fwhm), gsparams=_accuracy(galsim))
 
 
-def _kernel(moffat, size=45):
+def _kernel(moffat, finer):
     """PSF on pixels, of sum 1."""
-    kernel = moffat.drawImage(nx=size, ny=size, scale=PIXEL_SCALE, method="no_pixel").array
+    size = 44 * finer + 1
+    kernel = moffat.drawImage(nx=size, ny=size, scale=PIXEL_SCALE / finer, method="no_pixel").array
     return kernel / kernel.sum()
 
 
-def _draw(profile):
-    stamp = profile.drawImage(
-        nx=IMAGE_SIZE, ny=IMAGE_SIZE, scale=PIXEL_SCALE, dtype=np.float32, method="auto"
-    )
-    return stamp.array
+def _draw(profile, finer):
+    size, scale = IMAGE_SIZE * finer, PIXEL_SCALE / finer
+    return profile.drawImage(nx=size, ny=size, scale=scale, dtype=np.float32, method="auto").array
 
 
 def fibre_fractions(image, totals):
@@ -348,7 +355,7 @@ def _fibre_aperture(oversampling=16):
     return np.pad(share, margin)
 
 
-def _components(galsim, galaxy, rng):
+def _components(galsim, galaxy, rng, size, scale):
     """Smooth profiles and pixel maps by name, of unit flux, and each one's share of the r light."""
     r_half = half_light_angle(galaxy)
     disc_radius = r_half / _half_light_of_composite(galaxy.bulge_to_total, galaxy.bulge_size)
@@ -372,7 +379,7 @@ def _components(galsim, galaxy, rng):
         "knots": galaxy.knot_fraction if galaxy.n_knots else 0.0,
     }
     start = rng.uniform(0, 2 * np.pi)
-    where = (galaxy, scale_length, start, IMAGE_SIZE, PIXEL_SCALE)
+    where = (galaxy, scale_length, start, size, scale)
     maps = {}
     if shares["arms"]:
         maps["arms"] = arms_map(*where)

@@ -9,9 +9,19 @@ from astropy import units as u
 
 from astroclip_astro.simulate import contaminants, images, noise, population, spectra, structure
 
-__all__ = ["RECIPE_VERSION", "TRUTH", "MockGalaxy", "generator", "recipe_hash", "simulate_galaxy"]
+__all__ = [
+    "RECIPE_VERSION",
+    "TRUTH",
+    "MockGalaxy",
+    "generator",
+    "recipe_hash",
+    "simulate_galaxy",
+    "simulate_image",
+]
 
-__doctest_requires__ = {"simulate_galaxy": ["dust_extinction", "galsim", "speclite"]}
+__doctest_requires__ = {
+    ("simulate_galaxy", "simulate_image"): ["dust_extinction", "galsim", "speclite"]
+}
 
 # To be raised whenever a change of code, rather than of a constant, changes what is simulated.
 RECIPE_VERSION = 3
@@ -182,16 +192,7 @@ def simulate_galaxy(seed, index):
     (3, 152, 152)
     """
     rng = generator(seed, index, PHYSICS)
-    sample = population.draw_sample(rng)
-    ebv = min(rng.exponential(MEAN_EBV), 0.3)
-    conditions = images.draw_conditions(rng)
-    exposure = noise.draw_exposure(rng, sample)
-    shares = contaminants.CONTAMINANT_SHARE
-    kind = rng.choice(["galaxy", *shares], p=[1 - sum(shares.values()), *shares.values()])
-    if kind == "galaxy":
-        truth, model, drawn = _galaxy(sample, ebv, conditions, rng)
-    else:
-        truth, model, drawn = _point(kind, ebv, conditions, rng)
+    kind, sample, ebv, exposure, conditions, model, drawn, truth = _object(rng)
     target, surroundings, n_neighbours = drawn
     image = target + surroundings
     totals = model.nanomaggies
@@ -234,12 +235,62 @@ def simulate_galaxy(seed, index):
     )
 
 
+def simulate_image(seed, index, conditions=None, *, finer=1):
+    """Draw the image of an object of the survey again, as another camera would see it.
+
+    Parameters
+    ----------
+    seed, index : int
+        Which object, as for `simulate_galaxy`.
+    conditions : ObservingConditions, optional
+        The seeing; by default that of the object's own image. The depth is not used.
+    finer : int
+        Pixels along each side of one of 0.262 arcsec, a power of two.
+
+    Returns
+    -------
+    numpy.ndarray
+        Noiseless g, r, z cutout of the same 39.8 arcsec, shape (3, 152 finer, 152 finer), float32,
+        nanomaggies per pixel.
+
+    Raises
+    ------
+    ImportError
+        If bagpipes, speclite, dust_extinction or GalSim is not installed.
+
+    Examples
+    --------
+    >>> from astroclip_astro.simulate.recipe import simulate_image
+    >>> simulate_image(seed=0, index=1, finer=2).shape
+    (3, 304, 304)
+    """
+    *_, (target, surroundings, _), _ = _object(generator(seed, index, PHYSICS), conditions, finer)
+    return target + surroundings
+
+
+def _object(rng, conditions=None, finer=1):
+    """Draw an object: what it is, how it is observed, its light, its picture and its truth."""
+    sample = population.draw_sample(rng)
+    ebv = min(rng.exponential(MEAN_EBV), 0.3)
+    # Drawn in any case: what is drawn next must not depend on it.
+    own = images.draw_conditions(rng)
+    conditions = own if conditions is None else conditions
+    exposure = noise.draw_exposure(rng, sample)
+    shares = contaminants.CONTAMINANT_SHARE
+    kind = rng.choice(["galaxy", *shares], p=[1 - sum(shares.values()), *shares.values()])
+    if kind == "galaxy":
+        truth, model, drawn = _galaxy(sample, ebv, conditions, rng, finer)
+    else:
+        truth, model, drawn = _point(kind, ebv, conditions, rng, finer)
+    return kind, sample, ebv, exposure, conditions, model, drawn, truth
+
+
 def _missing(kind):
     """Value of a truth column for an object that has no such property."""
     return {"S": b"", "f": np.nan}.get(kind[0], 0)
 
 
-def _galaxy(sample, ebv, conditions, rng):
+def _galaxy(sample, ebv, conditions, rng, finer):
     """Truth, light and picture of a galaxy."""
     limit = population.SAMPLES[sample][0]
     nanomaggies = np.zeros(3)
@@ -271,12 +322,12 @@ def _galaxy(sample, ebv, conditions, rng):
         "arm_pitch": galaxy.arm_pitch,
         "bar_fraction": galaxy.bar_fraction,
     }
-    return truth, model, images.draw_image(galaxy, nanomaggies, conditions, rng)
+    return truth, model, images.draw_image(galaxy, nanomaggies, conditions, rng, finer=finer)
 
 
-def _point(kind, ebv, conditions, rng):
+def _point(kind, ebv, conditions, rng, finer):
     """Truth, light and picture of a star or quasar."""
     drawn = contaminants.draw_contaminant(rng, kind)
     model = contaminants.contaminant_spectrum(drawn, ebv)
     truth = {"redshift": drawn.redshift}
-    return truth, model, images.draw_point(model.nanomaggies, conditions, rng)
+    return truth, model, images.draw_point(model.nanomaggies, conditions, rng, finer=finer)

@@ -18,6 +18,7 @@ from astroclip_astro.simulate.images import (
     point_fractions,
 )
 from astroclip_astro.simulate.population import arcsec_per_kpc
+from astroclip_astro.simulate.recipe import simulate_galaxy, simulate_image
 
 FLUX = np.array([50.0, 100.0, 150.0])
 
@@ -251,3 +252,28 @@ def test_pixel_noise_gives_the_depth():
         p = psf.drawImage(nx=101, ny=101, scale=images.PIXEL_SCALE, dtype=float).array
         detected = 5 * sigma / np.sqrt((p**2).sum())
         assert 22.5 - 2.5 * np.log10(detected) == pytest.approx(depth, abs=0.05)
+
+
+def test_finer_pixels_show_the_same_things(galaxy, sharp):
+    busy = replace(
+        galaxy, n_arms=2, arm_fraction=0.3, arm_pitch=15.0, n_knots=20, knot_fraction=0.2
+    )
+    coarse, fine = (
+        draw_image(busy, FLUX, sharp, np.random.default_rng(4), finer=finer) for finer in (1, 2)
+    )
+    assert coarse[2] == fine[2] > 0
+    for one, other in zip(coarse[:2], fine[:2], strict=True):
+        assert other.shape == (3, 304, 304)
+        binned = other.reshape(3, 152, 2, 152, 2).sum((2, 4))
+        np.testing.assert_allclose(binned.sum((1, 2)), one.sum((1, 2)), rtol=0.02)
+        assert np.corrcoef(binned.ravel(), one.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("index", [3, 4])  # a star, a galaxy
+def test_an_object_is_drawn_again_as_another_camera_sees_it(index, sharp):
+    own = simulate_galaxy(88, index)
+    np.testing.assert_array_equal(simulate_image(88, index), own.image)
+    fine = simulate_image(88, index, sharp, finer=2)
+    binned = fine.reshape(3, 152, 2, 152, 2).sum((2, 4))
+    np.testing.assert_allclose(binned.sum((1, 2)), own.image.sum((1, 2)), rtol=0.02)
+    assert (fine.max((1, 2)) * 4 > own.image.max((1, 2))).all()
