@@ -235,9 +235,7 @@ def main(n, queries, seed, model):
         if part == "all":
             print_row(camera.surveys[1], np.array(matched[camera]), gallery)
     median = pixel_sigma(ObservingConditions(seeing=SEEING, depth=DEPTH))
-    print(
-        "\nnoise of the sky, area for area, over the Legacy Surveys' at median depth\n"
-    )
+    print("\nnoise of the sky, area for area, over the Legacy Surveys' at median depth\n")
     for camera in CAMERAS:
         ratios = zip("grz", pixel_sigma(camera.depth) / median, strict=True)
         print(camera.name, *(f"{band} {ratio:.2f}" for band, ratio in ratios), sep="   ")
