@@ -27,7 +27,13 @@ from speclite import filters
 
 import astroclip_astro as aa
 from astroclip_astro.adapters.planes import tangent_wcs
-from astroclip_astro.simulate.images import PIXEL_SCALE, ObservingConditions, pixel_sigma
+from astroclip_astro.simulate.images import (
+    DEPTH,
+    PIXEL_SCALE,
+    SEEING,
+    ObservingConditions,
+    pixel_sigma,
+)
 from astroclip_astro.simulate.recipe import simulate_galaxy, simulate_image
 from astroclip_astro.simulate.spectra import wavelength_grid
 
@@ -228,6 +234,11 @@ def main(n, queries, seed, model):
         print_row(f"{camera.name}: {part}", np.array(vectors), gallery)
         if part == "all":
             print_row(camera.surveys[1], np.array(matched[camera]), gallery)
+    median = pixel_sigma(ObservingConditions(seeing=SEEING, depth=DEPTH))
+    print("\nnoise of the sky, area for area, over the Legacy Surveys' at median depth\n")
+    for camera in CAMERAS:
+        ratios = zip("grz", pixel_sigma(camera.depth) / median, strict=True)
+        print(camera.name, *(f"{band} {ratio:.2f}" for band, ratio in ratios), sep="   ")
     print("\nmagnitude through its filters minus DECam's, median (16 to 84 %)\n")
     for name, ratios in fainter.items():
         low, middle, high = np.quantile(-2.5 * np.log10(ratios), [0.16, 0.5, 0.84], axis=0)

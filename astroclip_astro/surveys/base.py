@@ -28,11 +28,11 @@ class Survey:
     Notes
     -----
     `read` yields one Astropy object per galaxy: a `specutils.Spectrum` with flux and spectral
-    units, uncertainty and mask (True is bad), or an `astropy.nddata.NDData` (or `CCDData`) of
-    shape (band, row, column) with a unit and a WCS. ``meta`` may hold, all optional:
-    ``object_id`` (str), ``ra`` and ``dec`` (deg), ``redshift``, ``quality``
-    (`astroclip_astro.quality.Quality` bits known from the file), ``bands`` (overrides the
-    attribute).
+    units, uncertainty and mask (True is bad); an `astropy.nddata.NDData` (or `CCDData`) of shape
+    (band, row, column) with a unit and a WCS; an `HDUList` of one image per band, each with its own
+    WCS; or, of another modality, what that accepts. ``meta`` may hold, all optional: ``object_id``
+    (str), ``ra`` and ``dec`` (deg), ``redshift``, ``quality`` (`astroclip_astro.quality.Quality`
+    bits known from the file), ``bands`` (overrides the attribute).
 
     A survey may also have ``convert(obj, *, object_id="")``, which yields the same for an object in
     memory: `image_records` calls it for an open `HDUList`, whose layout only the survey knows.
@@ -70,6 +70,6 @@ class Survey:
 
         Yields
         ------
-        specutils.Spectrum or astropy.nddata.NDData
+        specutils.Spectrum or astropy.nddata.NDData or astropy.io.fits.HDUList
         """
         raise NotImplementedError(f"{type(self).__name__} has no read(path)")

@@ -14,7 +14,7 @@ from astroclip_astro.plugins.manager import BUILTIN, get_manager
 __all__ = ["claimed_by", "claims", "get_survey", "identify", "read"]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
-_FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fit.gz")
+_FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2", ".fit.gz")
 
 
 def get_survey(name):
