@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
-from astroclip_astro.embeddings import make_embeddings
+from astroclip_astro.embedding_schema import COMPANION, make_embeddings
 from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import is_single, records
 from astroclip_astro.plugins.manager import get_manager
@@ -76,7 +76,8 @@ def embed(
     Raises
     ------
     InputError
-        If an object cannot be embedded, in the "raise" mode; the message names it.
+        If an object cannot be embedded, in the "raise" mode; the message names it. In both modes,
+        if a table is of no use as a whole.
     PluginError, WeightsError
         If the survey or the model is unknown or does not load.
     TypeError, ValueError
@@ -239,8 +240,13 @@ class _Rows:
             name: np.concatenate([np.asarray(c[name]) for *_, c in self.parts] or [[]])[order]
             for name in (*_COLUMNS, "modality")
         }
+        # A companion has made the vectors of its own modality only.
         attrs = {
-            **model.provenance,
+            name: text
+            for name, text in model.provenance.items()
+            if not name.startswith(COMPANION) or name.removeprefix(COMPANION) in columns["modality"]
+        }
+        attrs |= {
             "versions": ";".join(f"{k}={v}" for k, v in sorted(get_manager().versions().items())),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }

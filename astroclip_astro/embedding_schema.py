@@ -6,7 +6,7 @@ from astropy import units as u
 
 from astroclip_astro.quality import Quality
 
-__all__ = ["COLUMNS", "PROVENANCE", "compared", "from_table", "make_embeddings"]
+__all__ = ["COLUMNS", "COMPANION", "PROVENANCE", "compared", "from_table", "make_embeddings"]
 
 #: Coordinates of the objects: type, unit, description, UCD (https://www.ivoa.net/documents/UCD1+).
 COLUMNS = {
@@ -29,6 +29,9 @@ COLUMNS = {
 #: Attributes that have to agree for vectors to be comparable.
 PROVENANCE = ("model", "weights_sha256", "preprocessing")
 
+#: Attributes ``companion_<modality>`` say which companion of the model made vectors of a modality.
+COMPANION = "companion_"
+
 
 def compared(attrs, others):
     """Tell which attributes have to agree for two sets of vectors to be comparable.
@@ -49,7 +52,7 @@ def compared(attrs, others):
     >>> compared({"companion_xp": "a"}, {"companion_xp": "b"})
     ('model', 'weights_sha256', 'preprocessing', 'companion_xp')
     """
-    companions = (name for name in sorted(attrs) if name.startswith("companion_"))
+    companions = (name for name in sorted(attrs) if name.startswith(COMPANION))
     return (*PROVENANCE, *(name for name in companions if name in others))
 
 

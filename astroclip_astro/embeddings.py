@@ -8,6 +8,7 @@ from astropy.table import QTable
 from astroclip_astro.embedding_files import check_output, read_table, write_rows
 from astroclip_astro.embedding_schema import (
     COLUMNS,
+    COMPANION,
     PROVENANCE,
     compared,
     from_table,
@@ -397,8 +398,12 @@ def concat(parts):
     parts = list(parts)
     if not parts:
         raise ValueError("no embeddings to put together")
-    for part in parts[1:]:
+    companions = {}
+    for part in parts:
         parts[0].astroclip.check_same_space(part)
+        for name in part.attrs:
+            if name.startswith(COMPANION):
+                companions.setdefault(name, part).astroclip.check_same_space(part)
         if parts[0].attrs.get("normalization") != part.attrs.get("normalization"):
             raise ProvenanceError("some of these embeddings are normalised and some are not")
     tables = [part.astroclip.to_table() for part in parts]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import Angle, BaseCoordinateFrame, ConvertError, SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Row, Table
 
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
@@ -50,10 +50,12 @@ def is_single(obj, modalities=_BUILTIN):
     """
     if isinstance(obj, (str, os.PathLike)):
         return True
-    if isinstance(obj, SkyCoord):
+    if isinstance(obj, (SkyCoord, BaseCoordinateFrame)):
         return obj.isscalar
     modality = _modality_of(obj, modalities)
-    return modality is not None and get_modality(modality).is_single(obj)
+    if modality is not None:
+        return get_modality(modality).is_single(obj)
+    return isinstance(obj, Row)
 
 
 def records(obj, *, preprocessing, survey=None, object_id=""):
@@ -79,6 +81,8 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
     ------
     TypeError
         If `obj` is of a type that cannot be embedded; an element of it is a `FailedRecord`.
+    InputError
+        If `obj` is a table that is of no use as a whole.
     """
     try:
         for record in _records(obj, preprocessing, survey, object_id):
@@ -87,6 +91,8 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
             printable = name if name.isprintable() else name.encode("unicode_escape").decode()
             yield record if name == printable else replace(record, object_id=printable)
     except InputError as error:
+        if isinstance(obj, Table):  # its rows are not one object that could be left out
+            raise
         yield FailedRecord(
             object_id=error.object_id or object_id,
             survey=survey or "",
@@ -120,8 +126,11 @@ def _records(obj, preprocessing, survey, object_id):
         name = survey or identify(path)
         for item in read(path, name):
             yield from records(item, preprocessing=preprocessing, survey=name, object_id=path.name)
-    elif isinstance(obj, SkyCoord):
-        yield from _table_records(_sky_table(obj, object_id), preprocessing, survey)
+    elif isinstance(obj, (SkyCoord, BaseCoordinateFrame)):
+        yield from _table_records(_sky_table(SkyCoord(obj)), preprocessing, survey)
+    elif isinstance(obj, Row):
+        table = obj.table[obj.index : obj.index + 1]
+        yield from _table_records(table, preprocessing, survey)
     elif isinstance(obj, Table):
         yield from _table_records(obj, preprocessing, survey)
     elif isinstance(obj, Iterable) and not isinstance(obj, (bytes, dict)):
@@ -129,7 +138,7 @@ def _records(obj, preprocessing, survey, object_id):
             name = f"{object_id}[{i}]"
             try:
                 yield from records(item, preprocessing=preprocessing, survey=survey, object_id=name)
-            except _UnknownTypeError as error:  # one of many: its row says so
+            except (_UnknownTypeError, InputError) as error:  # one of many: its row says so
                 yield FailedRecord(object_id=name, survey=survey or "", reason=str(error))
     else:
         raise _UnknownTypeError(
@@ -143,6 +152,8 @@ def _records(obj, preprocessing, survey, object_id):
 def _modality_of(obj, modalities, survey=None):
     """Name of the modality of an object in memory, or None; a survey tells it where several do."""
     names = [*_BUILTIN, *(name for name in modalities if name not in _BUILTIN)]
+    if isinstance(obj, Table) and set(_TABLE_COLUMNS) & set(obj.colnames):
+        return None  # a table of objects, whatever else is known of them
     if survey in get_manager().entries("survey"):
         told = get_manager().get("survey", survey).modality
         names = [told, *(name for name in names if name != told)]
@@ -167,23 +178,28 @@ def _table_records(table, preprocessing, survey):
     columns = [name for name in _TABLE_COLUMNS if name in table.colnames]
     on_sky = not columns and {"ra", "dec"} <= set(table.colnames)
     if on_sky:
+        _refuse_further(table, preprocessing)
         source = _source(preprocessing, survey)
         items, survey = _fetched(source, table), source.survey or None
     elif len(columns) == 1:
         items = (row[columns[0]] for row in table)
     else:
+        _refuse_further(table, preprocessing)
         raise InputError(
             f"a table needs exactly one of the columns {', '.join(_TABLE_COLUMNS)}, or ra and dec; "
             f"it has {', '.join(table.colnames)}"
         )
-    for i, (row, item) in enumerate(zip(table, items, strict=True)):
-        known = {
-            name: float(u.Quantity(row[name], unit).value)
-            for name, unit in (("ra", u.deg), ("dec", u.deg), ("redshift", u.one))
-            if name in table.colnames and not np.ma.is_masked(row[name])
-        }
-        if "object_id" in table.colnames and not np.ma.is_masked(row["object_id"]):
-            known["object_id"] = str(row["object_id"])
+    numbers = {
+        name: _numbers(table, name, unit)
+        for name, unit in (("ra", u.deg), ("dec", u.deg), ("redshift", u.one))
+        if name in table.colnames
+    }
+    for i, item in enumerate(items):
+        known = {n: float(values[i]) for n, values in numbers.items() if np.isfinite(values[i])}
+        if "object_id" in table.colnames and not np.ma.is_masked(table["object_id"][i]):
+            known["object_id"] = str(table["object_id"][i])
+        elif on_sky and {"ra", "dec"} <= known.keys():
+            known["object_id"] = _sky_name(known["ra"], known["dec"])
         name = known.get("object_id", f"[{i}]")
         try:
             if isinstance(item, Exception):
@@ -198,16 +214,55 @@ def _table_records(table, preprocessing, survey):
             yield FailedRecord(**known | {"object_id": name}, survey=survey or "", reason=reason)
 
 
-def _sky_table(coordinates, object_id):
-    """Coordinates as a table, with the names that the IAU recommends for want of others."""
-    places = coordinates.reshape(-1).icrs
-    names = [
-        f"J{text.replace(' ', '')}"
-        for text in places.to_string("hmsdms", sep="", precision=2, pad=True)
-    ]
-    if object_id and len(names) == 1:
-        names = [object_id]
-    return Table({"object_id": names, "ra": places.ra.deg, "dec": places.dec.deg})
+def _refuse_further(table, preprocessing):
+    """Refuse data of a modality that the model does not embed, rather than take them for places."""
+    manager = get_manager()
+    for name in manager.entries("modality"):
+        if name not in (*_BUILTIN, *preprocessing) and manager.ask(
+            "modality", name, lambda name: get_modality(name).accepts(table), name
+        ):
+            raise InputError(
+                f"this table is of {name} data, and this model embeds {' and '.join(preprocessing)}"
+                ": take a model that embeds it (list_models()), or only its columns ra and dec"
+            )
+
+
+def _numbers(table, name, unit):
+    """Numbers of a column in a unit, which they are taken to be in without one; NaN if masked."""
+    column = table[name]
+    try:
+        values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
+        values = (values * (getattr(column, "unit", None) or unit)).to_value(unit)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"column {name} holds {column.dtype} in {getattr(column, 'unit', None) or 'no unit'}: "
+            f"expected one number per row, in {unit or 'no unit'} or what converts to it"
+        ) from error
+    if values.ndim != 1:
+        raise InputError(f"column {name} is of shape {values.shape}: expected one number per row")
+    return values
+
+
+def _sky_table(coordinates):
+    """Coordinates as a table."""
+    try:
+        places = coordinates.reshape(-1).icrs
+    except (AttributeError, ValueError, ConvertError) as error:
+        raise InputError(
+            f"coordinates in {coordinates.frame.name} do not transform to ICRS ({error}): expected "
+            "a frame that does, with its time and place"
+        ) from error
+    return Table({"ra": places.ra.deg, "dec": places.dec.deg})
+
+
+def _sky_name(ra, dec):
+    """The name of a place that the IAU recommends: truncated, not rounded."""
+    # 0.01 s and 0.1"; what is short of the next step by rounding noise alone has reached it.
+    hours = Angle(np.floor(ra * 24_000 + 1e-4) / 24_000, u.deg)
+    degrees = Angle(np.floor(abs(dec) * 36_000 + 1e-4) / 36_000, u.deg)
+    east = hours.to_string(u.hourangle, sep="", precision=2, pad=True)
+    north = degrees.to_string(u.deg, sep="", precision=1, pad=True)
+    return f"J{east}{'-' if dec < 0 else '+'}{north}"
 
 
 def _source(preprocessing, survey):
@@ -235,13 +290,9 @@ def _source(preprocessing, survey):
 
 def _fetched(source, table):
     """What an archive has at the positions of the rows, or the errors, in order."""
-    places = [
-        np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
-        * (getattr(column, "unit", None) or u.deg)
-        for column in (table["ra"], table["dec"])
-    ]
-    known = np.isfinite(places[0]) & np.isfinite(places[1])
-    coordinates = SkyCoord(*(place[known] for place in places))
-    fetched = fetch_all(source, coordinates)
-    for there in known:
-        yield next(fetched) if there else InputError("it has no position to fetch it from")
+    ra, dec = (_numbers(table, name, u.deg) for name in ("ra", "dec"))
+    known = np.isfinite(ra) & (np.abs(dec) <= 90)
+    fetched = fetch_all(source, SkyCoord(ra[known], dec[known], unit="deg"))
+    for i, there in enumerate(known):
+        reason = f"it has no position to fetch it from: ra {ra[i]:g}, dec {dec[i]:g} deg"
+        yield next(fetched) if there else InputError(reason)

@@ -8,8 +8,8 @@ __all__ = ["Modality", "get_modality"]
 class Modality:
     """One kind of data: which objects hold it, and how they become batches of tensors.
 
-    Subclass it and write all of its methods but `model_input`, which has a default. What comes with
-    the package, spectra and images, is written in the same way.
+    Subclass it and write all of its methods but `level` and `model_input`, which have defaults.
+    What comes with the package, spectra and images, is written in the same way.
 
     Attributes
     ----------
@@ -99,6 +99,21 @@ class Modality:
         astroclip_astro.adapters.records.Batch
         """
         raise NotImplementedError(f"{type(self).__name__} has no batch(records, …)")
+
+    def level(self, flux):
+        """How bright objects are, for the range of what a model was trained on.
+
+        Parameters
+        ----------
+        flux : torch.Tensor
+            ``flux`` of a batch, shape (B, …).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B,); by default the mean of `flux`.
+        """
+        return flux.flatten(1).mean(1)
 
     def model_input(self, flux, preprocessing):
         """Turn the fluxes of a batch into what the encoder sees, on their device.

@@ -19,8 +19,11 @@ from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema
 from astroclip_astro.catalog.selection import Selection
 from astroclip_astro.catalog.sky import angle
 from astroclip_astro.catalog.store import Store, verify
+from astroclip_astro.embedding_schema import compared
 from astroclip_astro.embeddings import concat, directions, make_embeddings
-from astroclip_astro.errors import InputError
+from astroclip_astro.errors import AstroclipError, InputError
+from astroclip_astro.plugins.manager import get_manager
+from astroclip_astro.weights import as_model
 
 __all__ = ["EmbeddingCatalog"]
 
@@ -138,7 +141,9 @@ class EmbeddingCatalog:
     @property
     def model(self):
         """What embeds the objects that it is searched with (str, path-like or GalaxyModel)."""
-        return self.provenance["model"] if self._model is None else self._model
+        if self._model is None:
+            self._model = _model_of(self.provenance, set(self.modalities))
+        return self._model
 
     @property
     def columns(self):
@@ -630,3 +635,19 @@ def _positions(others):
     )
     names = np.asarray(others["object_id"]) if "object_id" in others.colnames else None
     return SkyCoord(ra, dec), names
+
+
+def _model_of(provenance, modalities):
+    """Name of the model that made vectors: of a companion, where the model itself has too few."""
+    entries, name = get_manager().entries("model"), provenance["model"]
+    if name not in entries or modalities <= set(entries[name].modalities):
+        return name
+    for other, entry in entries.items():
+        if modalities <= set(entry.modalities):
+            try:
+                made = as_model(other).provenance
+            except AstroclipError:  # a plugin that is broken, or whose weights are not here
+                continue
+            if all(made.get(key) == provenance[key] for key in compared(provenance, made)):
+                return other
+    return name

@@ -30,8 +30,8 @@ class GalaxyModel(nn.Module):
         By modality, `SpectrumPreprocessing`, `ImagePreprocessing` or that of another one. It
         belongs to the weights: a model is never called with another model's normalisation.
     training_range : dict
-        Lowest and highest mean flux of the objects that the weights were trained on, by modality;
-        empty where the publisher states none.
+        Lowest and highest `Modality.level`, the mean flux, of the objects that the weights were
+        trained on, by modality; empty where the publisher states none.
     name : str
         Registered name of the weights, or the file's name.
     weights_sha256 : str
@@ -181,8 +181,8 @@ class GalaxyModel(nn.Module):
             Shape (B,), int64: ``Quality.OUT_OF_TRAINING_RANGE`` or 0.
         """
         low, high = self.training_range.get(modality, (-np.inf, np.inf))
-        mean = flux.flatten(1).mean(1).cpu().numpy()
-        return np.where((mean < low) | (mean > high), int(Quality.OUT_OF_TRAINING_RANGE), 0)
+        level = get_modality(modality).level(flux).cpu().numpy()
+        return np.where((level < low) | (level > high), int(Quality.OUT_OF_TRAINING_RANGE), 0)
 
     def __repr__(self):
         parameters = sum(p.numel() for p in self.parameters())

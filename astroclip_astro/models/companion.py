@@ -6,6 +6,7 @@ tuning": Zhai et al. 2022, LiT: Zero-Shot Transfer with Locked-image text Tuning
 """
 
 from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.embedding_schema import COMPANION
 from astroclip_astro.models.base import GalaxyModel
 
 __all__ = ["Companion"]
@@ -35,7 +36,7 @@ class Companion(GalaxyModel):
     Raises
     ------
     ValueError
-        If the model embeds the modality already.
+        If the model embeds the modality already, or is a companion itself.
 
     Examples
     --------
@@ -50,11 +51,14 @@ class Companion(GalaxyModel):
     """
 
     def __init__(self, base, encoder, modality):
+        if isinstance(base, Companion):
+            raise ValueError("the model is a companion itself: pass the model that it accompanies")
         if modality in base.modalities:
             raise ValueError(f"model {base.name!r} embeds {modality} already")
         self.modalities = (*base.modalities, modality)
         super().__init__(embed_dim=base.embed_dim)
-        self.base, self.encoder, self.companion = base, encoder, modality
+        self.base, self.companion = base.eval(), modality
+        self.encoder = encoder.to(base.device, base.dtype)
         own = get_modality(modality).preprocessing()
         self.preprocessing = {**base.preprocessing, modality: own}
         self.training_range = dict(base.training_range)
@@ -65,8 +69,23 @@ class Companion(GalaxyModel):
     @property
     def provenance(self):
         """That of the model whose space it is, and which companion it is (dict of str)."""
-        own = {f"companion_{self.companion}": self.companion_sha256[:16]}
+        own = {f"{COMPANION}{self.companion}": self.companion_sha256[:16]}
         return {**self.base.provenance, **own}
+
+    def set_preprocessing(self, preprocessing):
+        """Refused: that of the model is the model's, that of the encoder is in its file.
+
+        Parameters
+        ----------
+        preprocessing : dict of dict
+            Not used.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("the preprocessing of a companion is that of its file and of its model")
 
     def train(self, mode=True):
         """Train the encoder only; see `torch.nn.Module.train`.
@@ -105,8 +124,11 @@ class Companion(GalaxyModel):
         ValueError
             If the model does not embed this modality.
         """
-        if modality != self.companion:
+        if modality in self.base.modalities:
             return self.base.vectors(flux, modality)
+        if modality != self.companion:
+            known = " and ".join(self.modalities)
+            raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
         x = get_modality(modality).model_input(
             flux.to(self.device, self.dtype), self.preprocessing[modality]
         )

@@ -78,8 +78,8 @@ def fetch_all(source, coordinates):
     ----------
     source : Source
         The archive.
-    coordinates : iterable of astropy.coordinates.SkyCoord
-        Positions, one each; consumed as results are taken, a few ahead.
+    coordinates : astropy.coordinates.SkyCoord or iterable of it
+        Positions, one each; an iterable is consumed as results are taken, a few ahead.
 
     Yields
     ------
@@ -100,6 +100,8 @@ def fetch_all(source, coordinates):
     >>> list(fetch_all(North(), SkyCoord([1, 2], [3, -4], unit="deg")))
     ['1 3', InputError('north only')]
     """
+    if getattr(coordinates, "isscalar", False):
+        coordinates = [coordinates]
     pending = deque()
     pool = ThreadPoolExecutor(source.connections, thread_name_prefix="astroclip-fetch")
     try:
@@ -119,7 +121,8 @@ def _fetch(source, coordinate):
     except AstroclipError as error:
         return error
     except Exception as error:  # a broken client must not take the other objects down
+        named = getattr(coordinate, "to_string", lambda _: str(coordinate))
         return InputError(
             f"{type(source).__name__} could not fetch it ({type(error).__name__}: {error})",
-            object_id=coordinate.to_string("hmsdms"),
+            object_id=named("hmsdms"),
         )

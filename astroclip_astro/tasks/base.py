@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from astroclip_astro.embedding_schema import PROVENANCE, from_table
+from astroclip_astro.embedding_schema import COMPANION, PROVENANCE, compared, from_table
 from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
 from astroclip_astro.quality import Quality
 from astroclip_astro.tensor_files import read_tensors, write_tensors
@@ -132,7 +132,7 @@ class Head(BaseEstimator):
         rows = _rows(X)
         if rows is None:
             return validate_data(self, X, dtype=np.float64, reset=False)
-        if self.provenance_ and (given := _provenance(rows)) != self.provenance_:
+        if self.provenance_ and _differ(given := _provenance(rows), self.provenance_):
             raise ProvenanceError(
                 f"this head was fitted on embeddings of {_named(self.provenance_)} and is asked "
                 f"about those of {_named(given)}. Embed with the former, or fit a head on the "
@@ -297,7 +297,13 @@ def _provenance(rows):
         )
     if "normalization" in rows.attrs:
         found["normalization"] = rows.attrs["normalization"]
-    return found
+    # Of another companion, vectors of the same modality mean something else.
+    return found | {name: rows.attrs[name] for name in rows.attrs if name.startswith(COMPANION)}
+
+
+def _differ(provenance, other):
+    names = (*compared(provenance, other), "normalization")
+    return any(provenance.get(name) != other.get(name) for name in names)
 
 
 def _named(provenance):

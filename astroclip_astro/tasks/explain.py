@@ -20,7 +20,7 @@ from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import records
-from astroclip_astro.models import SpecFormer, VisionTransformer
+from astroclip_astro.models import Companion, SpecFormer, VisionTransformer
 from astroclip_astro.models.astroclip import Encoder
 from astroclip_astro.quality import Quality
 from astroclip_astro.tasks.regression import PERCENTILES, RegressionHead
@@ -247,6 +247,10 @@ def one_object(obj, model, survey):
     bits = Quality(int(batch.quality[0]))
     if bits & Quality.NOT_EMBEDDED:
         raise InputError(f"no vector can be made of it ({', '.join(bits.names)})", **named)
+    if isinstance(model, Companion):
+        if modality == model.companion:
+            raise InputError(f"spectra and images are explained, not {modality} data", **named)
+        model = model.base
     return model, modality, batch
 
 
@@ -270,9 +274,7 @@ def described(model, modality, batch):
     return {
         "object_id": batch.object_id[0],
         "modality": modality,
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
-        "preprocessing": model.preprocessing_hash,
+        **model.provenance,
     }
 
 

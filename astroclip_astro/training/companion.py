@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from tqdm import trange
 
+from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.models.companion import Companion
 from astroclip_astro.training.contrastive import contrastive_loss
 
@@ -31,7 +32,7 @@ def align_companion(
     Parameters
     ----------
     base : GalaxyModel
-        The model; it stays as it is.
+        The model, in eval mode from then on; its weights stay as they are.
     encoder : torch.nn.Module
         From what `Modality.model_input` returns to vectors (B, embed_dim). Trained in place.
     modality : str
@@ -57,13 +58,13 @@ def align_companion(
     Returns
     -------
     Companion
-        In eval mode, without gradients, its ``training_range`` set.
+        In eval mode, its encoder without gradients, its ``training_range`` set.
 
     Raises
     ------
     ValueError
-        If there are not equally many targets, fewer galaxies than a batch, or vectors that are not
-        finite.
+        If there are not equally many targets, fewer galaxies than a batch, or vectors or
+        observations that are not finite.
 
     Notes
     -----
@@ -74,7 +75,9 @@ def align_companion(
     --------
     The plugin ``plugins/astroclip-photometry`` trains its encoder with it.
     """
-    targets = [torch.as_tensor(np.asarray(one), dtype=torch.float32) for one in targets]
+    targets = [
+        torch.as_tensor(np.asarray(one), dtype=torch.float32, device=base.device) for one in targets
+    ]
     n = len(targets[0])
     if any(one.shape != (n, base.embed_dim) for one in targets) or n < batch_size:
         raise ValueError(
@@ -95,10 +98,12 @@ def align_companion(
     for _ in bar:
         rows = rng.choice(n, batch_size, replace=False)
         flux = torch.as_tensor(observe(rows, rng), dtype=torch.float32)
-        mean = flux.flatten(1).mean(1)
-        lowest, highest = min(lowest, float(mean.min())), max(highest, float(mean.max()))
+        if not flux.isfinite().all():
+            raise ValueError("observe() returned what is not finite")
+        level = get_modality(modality).level(flux)
+        lowest, highest = min(lowest, float(level.min())), max(highest, float(level.max()))
         vectors = model.vectors(flux, modality)
-        identity = torch.from_numpy(rows)
+        identity = torch.from_numpy(rows).to(base.device)
         loss = torch.stack(
             [contrastive_loss(vectors, one[identity], identity, logit_scale) for one in targets]
         ).mean()
@@ -109,4 +114,5 @@ def align_companion(
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     model.training_range[modality] = [lowest, highest]
-    return model.eval().requires_grad_(False)
+    encoder.eval().requires_grad_(False)
+    return model.eval()

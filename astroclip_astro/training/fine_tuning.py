@@ -18,6 +18,7 @@ from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.api import embed
 from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import records
+from astroclip_astro.models import Companion
 from astroclip_astro.quality import Quality
 from astroclip_astro.tasks import MLPHead
 from astroclip_astro.tasks.targets import read_targets
@@ -169,6 +170,11 @@ def fine_tune(
     >>> head.predict(aa.embed(others, model=model))  # doctest: +SKIP
     """
     base = as_model(model)
+    if isinstance(base, Companion):
+        raise InputError(
+            f"model {base.name!r} is a companion, which is trained by align_companion(); to "
+            f"fine-tune the model itself, take {base.base.name!r}"
+        )
     found = list(records(obj, preprocessing=base.preprocessing, survey=survey))
     flux, modality = _inputs(found, base)
     values, *_ = read_targets(y, np.array([record.object_id for record in found]))
@@ -208,7 +214,7 @@ def _inputs(found, model):
         raise InputError(f"{len(found)} objects to learn from: expected at least {_FEWEST}")
     kinds = {record.modality for record in found}
     if len(kinds) > 1:
-        raise InputError("spectra and images among the objects: expected one modality")
+        raise InputError(f"{' and '.join(sorted(kinds))} among the objects: expected one modality")
     (modality,) = kinds
     batch = get_modality(modality).batch(found, model.preprocessing[modality], "cpu")
     lost = np.flatnonzero(batch.quality & Quality.NOT_EMBEDDED)

@@ -3,10 +3,8 @@
 import json
 from dataclasses import asdict
 
-import torch
-
 from astroclip_astro.errors import WeightsError
-from astroclip_astro.models import Companion
+from astroclip_astro.models import Companion, GalaxyModel
 from astroclip_astro.tensor_files import read_tensors, write_tensors
 from astroclip_astro.weights.layout import file_sha256, load_weights
 from astroclip_astro.weights.registry import load_model
@@ -36,6 +34,7 @@ def save_companion(model, path, *, config, **about):
         SHA-256 of the file.
     """
     metadata = {
+        **about,
         "format": _FORMAT,
         "base": model.base.name,
         "base_sha256": model.base.weights_sha256,
@@ -43,14 +42,14 @@ def save_companion(model, path, *, config, **about):
         "config": json.dumps(config, sort_keys=True),
         "preprocessing": json.dumps(asdict(model.preprocessing[model.companion]), sort_keys=True),
         "training_range": json.dumps(model.training_range.get(model.companion)),
-        **about,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.encoder.state_dict().items()}
     write_tensors(path, tensors, metadata)
-    return file_sha256(path)
+    model.companion_sha256 = file_sha256(path)
+    return model.companion_sha256
 
 
-def load_companion(path, encoder):
+def load_companion(path, encoder, *, base=None):
     """Read a file that `save_companion` wrote, and the model that it accompanies.
 
     Parameters
@@ -59,6 +58,8 @@ def load_companion(path, encoder):
         The file.
     encoder : type
         Class of the encoder, a `torch.nn.Module`.
+    base : str, path-like or GalaxyModel, optional
+        The model that it accompanies; by default the registered one of the name in the file.
 
     Returns
     -------
@@ -68,12 +69,14 @@ def load_companion(path, encoder):
     Raises
     ------
     WeightsError
-        If it is damaged, does not fit, or the model is not the one that it was aligned to.
+        If it is damaged, does not fit its classes, or the model is not the one that it was aligned
+        to.
     PluginError, OfflineError
         If the model is not known or cannot be had.
     """
     about, tensors = read_tensors(path, _FORMAT, "was not written by save_companion")
-    base = load_model(about["base"], device="cpu")
+    if not isinstance(base, GalaxyModel):
+        base = load_model(about["base"] if base is None else base, device="cpu")
     if base.weights_sha256 != about["base_sha256"]:
         raise WeightsError(
             f"{path} was aligned to {about['base']!r} with weights {about['base_sha256'][:16]}, "
@@ -81,8 +84,7 @@ def load_companion(path, encoder):
             "release of its plugin that belongs to them"
         )
     try:
-        with torch.device("meta"):
-            built = encoder(**json.loads(about["config"]))
+        built = encoder(**json.loads(about["config"]))
     except (TypeError, ValueError) as error:
         raise WeightsError(
             f"{encoder.__name__} does not take the configuration in {path}: {error}"
@@ -90,7 +92,10 @@ def load_companion(path, encoder):
     load_weights(built, tensors, origin=str(path))
     model = Companion(base, built, about["modality"])
     preprocessing = type(model.preprocessing[model.companion])
-    model.preprocessing[model.companion] = preprocessing(**json.loads(about["preprocessing"]))
+    try:
+        model.preprocessing[model.companion] = preprocessing(**json.loads(about["preprocessing"]))
+    except TypeError as error:
+        raise WeightsError(f"{path} has another preprocessing than its plugin: {error}") from error
     if (known := json.loads(about["training_range"])) is not None:
         model.training_range[model.companion] = known
     model.companion_sha256 = file_sha256(path)

@@ -126,7 +126,17 @@ def save_model(model, path, *, name, dtype=torch.float32, **about):
     -------
     str
         SHA-256 of the file.
+
+    Raises
+    ------
+    TypeError
+        If the model is none of the package's classes, such as a companion (`save_companion`).
     """
+    if type(model).__name__ not in _CLASSES:
+        raise TypeError(
+            f"{type(model).__name__} is none of {', '.join(_CLASSES)}: a companion is written by "
+            "save_companion()"
+        )
     metadata = {
         "format": _FORMAT,
         "name": name,

@@ -1,5 +1,7 @@
 """A companion: one more modality in the space of a model, and nothing of the model changed."""
 
+import copy
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,13 +14,18 @@ import astroclip_astro as aa
 from astroclip_astro.adapters.modality import Modality
 from astroclip_astro.adapters.records import Batch, FailedRecord, Record
 from astroclip_astro.catalog import EmbeddingCatalog
-from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
+from astroclip_astro.embeddings import concat
+from astroclip_astro.errors import InputError, PluginError, ProvenanceError, WeightsError
 from astroclip_astro.models import Companion
-from astroclip_astro.plugins import ModalityEntry, get_manager
+from astroclip_astro.plugins import ModalityEntry, ModelEntry, get_manager
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.tasks import NeighborsHead, attention
 from astroclip_astro.training.companion import align_companion
-from astroclip_astro.weights import load_companion, save_companion
+from astroclip_astro.training.fine_tuning import fine_tune
+from astroclip_astro.weights import load_companion, save_companion, save_model
+
+BOTH = ("spectrum", "image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,9 @@ class Toy(Modality):
 def toy(monkeypatch):
     """The modality, registered for one test."""
     entry = ModalityEntry(name="toy", summary="three numbers", factory=f"{__name__}:Toy")
-    monkeypatch.setitem(get_manager()._entries["modality"], "toy", entry)
+    manager = get_manager()
+    monkeypatch.setitem(manager._entries["modality"], "toy", entry)
+    monkeypatch.setitem(manager._owners, ("modality", "toy"), manager.found[0])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +129,7 @@ def test_a_row_that_cannot_be_used_keeps_its_place(toy, base):
 
 
 def test_a_model_without_the_modality_does_not_take_it(toy, base):
-    with pytest.raises(InputError, match="exactly one of the columns"):
+    with pytest.raises(InputError, match="of toy data, and this model embeds spectrum and image"):
         aa.embed(table(), model=base, errors="raise")
 
 
@@ -208,6 +217,112 @@ def cosines(model, data, targets):
     return (mine * targets).sum(1)
 
 
+def saved(base, path, seed=0):
+    """Embeddings of the further modality by a companion with a file."""
+    save_companion(
+        Companion(base, linear(seed), "toy"), path, config={"in_features": 3, "out_features": 128}
+    )
+    return load_companion(path, torch.nn.Linear)
+
+
+def test_different_companions_are_told_apart_however_they_are_put_together(
+    toy, base, mocks, tmp_path
+):
+    first, second = (saved(base, tmp_path / f"{seed}.safetensors", seed) for seed in (0, 1))
+    spectra = aa.embed([mocks.spectrum(0)], model=base)
+    parts = [spectra, aa.embed(table(), model=first), aa.embed(table(), model=second)]
+    for order in itertools.permutations(parts):
+        with pytest.raises(ProvenanceError, match="companion_toy"):
+            concat(order)
+    assert len(concat(parts[:2])) == 5
+
+
+def test_a_head_knows_the_companion_of_what_it_learned(toy, base, mocks, tmp_path):
+    first, second = (saved(base, tmp_path / f"{seed}.safetensors", seed) for seed in (0, 1))
+    head = NeighborsHead(k=2).fit(aa.embed(table(8), model=first), Table({"redshift": np.ones(8)}))
+    assert np.allclose(head.predict(aa.embed(table(), model=first))["redshift_p50"], 1)
+    with pytest.raises(ProvenanceError):
+        head.predict(aa.embed(table(), model=second))
+    # A head of spectra takes those that any companion's model has made.
+    spectra = aa.embed([mocks.spectrum(i) for i in range(3)], model=base)
+    head = NeighborsHead(k=2).fit(spectra, Table({"redshift": np.ones(3)}))
+    assert len(head.predict(aa.embed([mocks.spectrum(1)], model=second))) == 1
+
+
+def test_spectra_say_nothing_of_a_companion_that_did_not_make_them(toy, base, mocks, tmp_path):
+    model = saved(base, tmp_path / "toy.safetensors")
+    assert "companion_toy" not in aa.embed([mocks.spectrum(0)], model=model).attrs
+    assert "companion_toy" in aa.embed(table(), model=model).attrs
+
+
+def test_a_catalog_of_the_further_modality_finds_its_model(toy, base, tmp_path, monkeypatch):
+    """Not the images at the places of the table, which its base model would fetch."""
+    path = tmp_path / "toy.safetensors"
+    saved(base, path)
+    entry = ModelEntry(
+        name="mini-toy", summary="toy", factory=f"{__name__}:load", modalities=(*BOTH, "toy"),
+        embed_dim=128, parameters=1, options={"path": str(path)},
+    )  # fmt: skip
+    monkeypatch.setitem(get_manager()._entries["model"], "mini-toy", entry)
+    data = table()
+    data["ra"], data["dec"] = [1.0, 2, 3, 4], [0.0] * 4
+    catalog = EmbeddingCatalog.create(tmp_path / "toys", aa.embed(data, model="mini-toy"))
+    assert catalog.model == "mini-toy"
+    found = catalog.search(data[2:3], k=1, modality="toy")
+    assert found["object_id"].tolist() == ["toy 2"]
+    assert found["score"][0] == pytest.approx(1, abs=1e-3)
+    with pytest.raises(InputError, match="of toy data, and this model embeds spectrum and image"):
+        aa.embed(data, model=base)
+
+
+def load(entry, *, revision=None):
+    return load_companion(entry.options["path"], torch.nn.Linear)
+
+
+def test_explanations_and_fine_tuning_are_those_of_the_model(toy, base, mocks):
+    companion = Companion(base, linear(), "toy").eval()
+    np.testing.assert_array_equal(
+        attention(mocks.spectrum(0), model=companion), attention(mocks.spectrum(0), model=base)
+    )
+    with pytest.raises(InputError, match="not toy data"):
+        attention(table(1), model=companion)
+    with pytest.raises(InputError, match="is a companion"):
+        fine_tune([mocks.spectrum(0)], [0.1], "tuned.safetensors", model=companion)
+    with pytest.raises(TypeError, match="save_companion"):
+        save_model(companion, "toy.safetensors", name="toy")
+
+
+def test_what_is_not_asked_for_is_refused(toy, base):
+    companion = Companion(base, linear(), "toy").eval()
+    with pytest.raises(ValueError, match="embeds spectrum and image and toy, not 'sound'"):
+        companion.encode(torch.zeros(1, 3), "sound")
+    with pytest.raises(ValueError, match="is a companion itself"):
+        Companion(companion, linear(), "toys")
+    with pytest.raises(TypeError, match="of its file and of its model"):
+        companion.set_preprocessing({})
+
+
+def test_a_companion_of_a_model_in_a_file(toy, base, tmp_path):
+    other = copy.deepcopy(base)
+    other.name = "mine"
+    other.weights_sha256 = save_model(other, tmp_path / "mine.safetensors", name="mine")
+    path = tmp_path / "toy.safetensors"
+    config = {"in_features": 3, "out_features": 128}
+    checksum = save_companion(Companion(other, linear(), "toy"), path, config=config, base="x")
+    assert load_companion(path, torch.nn.Linear, base=other).companion_sha256 == checksum
+    loaded = load_companion(path, torch.nn.Linear, base=tmp_path / "mine.safetensors")
+    assert loaded.base.name == "mine"
+    with pytest.raises(PluginError, match="no model named 'mine'"):
+        load_companion(path, torch.nn.Linear)
+    with pytest.raises(WeightsError, match="was aligned to 'mine'"):
+        load_companion(path, torch.nn.Linear, base=base)
+
+
+def test_the_encoder_follows_the_model(toy, base):
+    companion = Companion(copy.deepcopy(base).double(), linear(), "toy").eval()
+    assert companion.encode(torch.zeros(2, 3), "toy").dtype == torch.float64
+
+
 def test_alignment_finds_the_space(toy, base):
     rng = np.random.default_rng(0)
     data = rng.normal(size=(300, 3)).astype(np.float32)
@@ -241,5 +356,15 @@ def test_alignment_refuses_what_it_cannot_learn_from(toy, base):
         align([np.full((4, 128), np.nan)])
     with pytest.raises(ValueError, match="expected"):
         align([np.zeros((4, 128)), np.zeros((5, 128))])
+    with pytest.raises(ValueError, match=r"observe\(\) returned what is not finite"):
+        align_companion(
+            base,
+            linear(),
+            "toy",
+            lambda rows, rng: np.full((2, 3), np.nan),
+            [np.zeros((4, 128))],
+            batch_size=2,
+            progress=False,
+        )
     with pytest.raises(ValueError, match="at least 8 galaxies"):
         align([np.zeros((4, 128))], batch_size=8)

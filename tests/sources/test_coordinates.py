@@ -5,8 +5,8 @@ import threading
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
-from astropy.table import MaskedColumn, Table
+from astropy.coordinates import ICRS, AltAz, SkyCoord
+from astropy.table import MaskedColumn, QTable, Table
 
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError
@@ -82,7 +82,7 @@ def test_what_cannot_be_had_keeps_its_place(caplog):
     found = aa.embed(SkyCoord([SKY[1].ra, nowhere.ra], [SKY[1].dec, nowhere.dec]))
     assert np.isnan(found.values).all(1).tolist() == [False, True]
     assert "nothing is there" in caplog.text
-    assert found.object_id.values[1] == "J000200.00-890000.00"
+    assert found.object_id.values[1] == "J000200.00-890000.0"
     assert float(found.dec[1]) == -89
     with pytest.raises(InputError, match="nothing is there"):
         aa.embed(nowhere)
@@ -98,9 +98,53 @@ def test_a_table_of_positions_keeps_what_it_knows():
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
 
 
-def test_units_of_a_table_are_converted():
-    table = Table({"ra": SKY[:2].ra.to(u.hourangle), "dec": SKY[:2].dec.to(u.rad)})
-    assert np.isfinite(aa.embed(table).values).all()
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_units_of_a_table_are_converted(kind):
+    table = kind({"ra": SKY[:2].ra.to(u.hourangle), "dec": SKY[:2].dec.to(u.rad)})
+    found = aa.embed(table)
+    assert np.isfinite(found.values).all()
+    np.testing.assert_allclose(found.ra, SKY[:2].ra.deg)
+    np.testing.assert_allclose(found.dec, SKY[:2].dec.deg)
+
+
+def test_a_row_of_a_table_is_one_object():
+    table = Table({"object_id": ["a", "b"], "ra": SKY[:2].ra.deg, "dec": SKY[:2].dec.deg})
+    vector = aa.embed(table[1])
+    assert vector.dims == ("feature",)
+    assert str(vector.object_id.values) == "b"
+    np.testing.assert_array_equal(vector.values, aa.embed(MOCKS.cutout(1)).values)
+
+
+def test_names_of_places_are_truncated_as_the_iau_recommends():
+    names = {
+        "23h59m59.9999s +00d59m59.9999s": "J235959.99+005959.9",
+        "10h00m24s +02d12m00s": "J100024.00+021200.0",
+        "00h00m00.004s -00d00m00.07s": "J000000.00-000000.0",
+    }
+    found = aa.embed(SkyCoord(list(names)))
+    assert found.object_id.values.tolist() == list(names.values())
+
+
+def test_places_that_are_none_leave_the_others(caplog):
+    table = Table({"ra": [SKY[0].ra.deg, 10.0], "dec": [SKY[0].dec.deg, 91.0]})
+    assert np.isfinite(aa.embed(table).values).all(1).tolist() == [True, False]
+    assert "no position to fetch it from: ra 10, dec 91 deg" in caplog.text
+
+
+def test_a_table_of_no_use_is_an_error_and_no_row():
+    with pytest.raises(InputError, match="expected one number per row"):
+        aa.embed(Table({"ra": ["10:00:00"], "dec": [2.0]}))
+    with pytest.raises(InputError, match="exactly one of the columns"):
+        aa.embed(Table({"RA": [10.0], "DEC": [2.0]}))
+    found = aa.embed([Table({"x": [1.0]}), MOCKS.cutout(0)])
+    assert np.isfinite(found.values).all(1).tolist() == [False, True]
+
+
+def test_frames_that_do_not_transform_are_refused():
+    with pytest.raises(InputError, match="altaz do not transform to ICRS"):
+        aa.embed(SkyCoord(AltAz(1 * u.deg, 1 * u.deg)))
+    vector = aa.embed(ICRS(SKY[3].ra, SKY[3].dec))
+    np.testing.assert_array_equal(vector.values, aa.embed(MOCKS.cutout(3)).values)
 
 
 def test_a_row_without_position_is_never_guessed(caplog):

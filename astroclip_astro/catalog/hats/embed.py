@@ -22,6 +22,7 @@ from astroclip_astro.catalog.hats.layout import (
 from astroclip_astro.catalog.rows import rows_of, table_of
 from astroclip_astro.catalog.schema import CatalogSchema
 from astroclip_astro.catalog.sky import healpix_29
+from astroclip_astro.embedding_schema import COMPANION
 from astroclip_astro.embeddings import concat, make_embeddings
 from astroclip_astro.errors import CatalogError, InputError
 from astroclip_astro.models import GalaxyModel
@@ -128,6 +129,11 @@ def embed_hats(
         )
     opened(catalog, list(dict.fromkeys([object_id, *columns])))
     nothing = embed([], model=model)
+    nothing.attrs |= {
+        name: text
+        for name, text in loaded.provenance.items()
+        if name.removeprefix(COMPANION) == modality
+    }
     example = _columns_of(found.meta, columns) if columns else None
     schema = CatalogSchema.of(nothing, example, modalities=[modality])
     begun = {
