@@ -19,6 +19,15 @@ __all__ = ["Photometry", "PhotometryPreprocessing", "PhotometryRecord"]
 #: Photometry with a smaller signal-to-noise ratio in all bands is flagged.
 _LOW_SNR = 3.0
 
+#: Magnitudes and their errors from here on, and up to 0, are marks of what was not measured.
+_NO_MAGNITUDE = 50.0
+
+# Tensors are float32, which ends at 3e38: sums and ratios of fluxes need room.
+_LARGEST, _SMALLEST_ERROR = 1e37, float(np.finfo(np.float32).tiny)
+
+#: Columns of tables that list objects; their magnitudes are further knowledge of these.
+_OBJECTS = {"spectrum", "image", "cutout", "path", "filename", "file"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhotometryPreprocessing:
@@ -54,12 +63,21 @@ class Photometry(Modality):
     """Tables, or rows of them, with magnitudes or fluxes of each band and their errors.
 
     For a band ``g``, either ``mag_g`` and ``mag_err_g``, or ``flux_g`` and ``flux_ivar_g`` as the
-    Legacy Surveys' Tractor catalogues have them. Magnitudes are AB magnitudes and say so
-    (``u.ABmag``), errors are in mag; fluxes are in nanomaggies, maggies or a flux density per
-    frequency. Total fluxes, not corrected for the extinction by the Milky Way, as images are not.
-    Further columns that are used: ``object_id``, ``ra``, ``dec`` (deg), ``redshift``.
+    Legacy Surveys' Tractor catalogues have them; magnitudes are taken where a table has both.
+    Magnitudes are AB magnitudes and say so (``u.ABmag``), their errors are in mag, with or without
+    that unit; fluxes are in nanomaggies, maggies or a flux density per frequency. Total fluxes, not
+    corrected for the extinction by the Milky Way, as images are not. Further columns that are
+    used: ``object_id``, ``ra``, ``dec`` (deg), ``redshift``. A row whose ``object_id`` is masked is
+    named as those of tables without that column are.
 
-    A row without a positive, finite error in each band has no vector.
+    A row without a positive, finite error in each band has no vector. What is masked or NaN counts
+    as missing, and so do magnitudes, or errors of them, that are not above 0 and below 50 mag
+    (catalogues write 0, 99 or -99 for what they have not measured), fluxes beyond ±1e37
+    nanomaggies, and errors of fluxes above 1e37 or below 1.2e-38 nanomaggies, where float32 ends.
+
+    Tables of objects (a column ``spectrum``, ``image``, ``cutout``, ``path``, ``filename`` or
+    ``file``) are not photometry, and tables with ``ra`` and ``dec`` are only if they have all bands
+    with errors: others are lists of places.
     """
 
     preprocessing = PhotometryPreprocessing
@@ -67,8 +85,15 @@ class Photometry(Modality):
     def accepts(self, obj):
         if not isinstance(obj, (Table, Row)):
             return False
-        names = set(obj.colnames)
-        return any({f"mag_{b}", f"flux_{b}"} & names for b in PhotometryPreprocessing().bands)
+        names, bands = set(obj.colnames), PhotometryPreprocessing().bands
+        if _OBJECTS & names:
+            return False
+        if all(any(names.issuperset(pair) for pair in _pairs(band)) for band in bands):
+            return True
+        # What is incomplete is refused by the name of what is missing, unless it may be meant
+        # as something else.
+        some = any(value in names for band in bands for value, _ in _pairs(band))
+        return some and not {"ra", "dec"} <= names
 
     def is_single(self, obj):
         return isinstance(obj, Row)
@@ -112,14 +137,18 @@ class Photometry(Modality):
         for i in np.flatnonzero(~failed):
             flux[i] = records[i].flux, records[i].sigma
         with np.errstate(invalid="ignore"):
-            snr = np.median(flux[:, 0] / flux[:, 1], axis=1)
+            snr = np.median(np.divide(flux[:, 0], flux[:, 1], dtype=float), axis=1)
         return Batch(
             flux=torch.from_numpy(flux).to(device),
             coverage=np.where(failed, 0.0, 1.0),
-            snr=snr.astype(float),
+            snr=snr,
             quality=quality,
             **Batch.columns(records),
         )
+
+    def level(self, flux):
+        """Mean of the fluxes over the bands, shape (B,), without their errors."""
+        return flux[:, 0].mean(1)
 
     def model_input(self, flux, preprocessing):
         b = preprocessing.softening
@@ -127,58 +156,87 @@ class Photometry(Modality):
         return torch.cat([torch.asinh(measured / (2 * b)), torch.log(sigma.clamp(min=1e-6))], 1)
 
 
+def _pairs(band):
+    """Names of the columns of a band that go together."""
+    return (f"mag_{band}", f"mag_err_{band}"), (f"flux_{band}", f"flux_ivar_{band}")
+
+
 def _measured(table, band):
     """Fluxes and errors of a band in nanomaggies, NaN where there are none."""
-    mag, flux = f"mag_{band}", f"flux_{band}"
-    if mag in table.colnames:
-        values = _quantity(table, mag)
-        if values.unit != u.ABmag:
+    magnitudes, fluxes = _pairs(band)
+    if set(magnitudes) <= set(table.colnames):
+        flux, sigma = _from_magnitudes(table, *magnitudes)
+    elif set(fluxes) <= set(table.colnames):
+        flux, sigma = _from_fluxes(table, *fluxes)
+    else:
+        errors = [error for value, error in (magnitudes, fluxes) if value in table.colnames]
+        if errors:
             raise InputError(
-                f"column {mag} is in {str(values.unit) or 'no unit'}: expected AB magnitudes, "
-                "u.ABmag"
+                f"column {' or '.join(errors)} is missing: magnitudes and fluxes need their errors"
             )
-        measured = 10 ** (-0.4 * (values.value - 22.5))  # AB 22.5 is one nanomaggy
-        # d f = ln 10 / 2.5 f d m
-        return measured, np.log(10) / 2.5 * measured * _plain(table, f"mag_err_{band}", u.mag)
-    if flux in table.colnames:
-        values, ivar = _quantity(table, flux), _quantity(table, f"flux_ivar_{band}")
-        try:
-            factors = [nanomaggies_per_unit(unit) for unit in (values.unit, ivar.unit**-0.5)]
-        except InputError as error:
-            raise InputError(f"columns {flux} and flux_ivar_{band}: {error}") from error
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sigma = ivar.value**-0.5
-        return values.value * factors[0], np.where(ivar.value > 0, sigma * factors[1], np.nan)
-    raise InputError(
-        f"band {band} is missing: expected columns {mag} and mag_err_{band}, or {flux} and "
-        f"flux_ivar_{band}; the table has {', '.join(table.colnames)}"
+        raise InputError(
+            f"band {band} is missing: expected columns {' and '.join(magnitudes)}, or "
+            f"{' and '.join(fluxes)}; the table has {', '.join(table.colnames)}"
+        )
+    return (
+        np.where(abs(flux) <= _LARGEST, flux, np.nan),
+        np.where((sigma >= _SMALLEST_ERROR) & (sigma <= _LARGEST), sigma, np.nan),
     )
 
 
-def _quantity(table, name):
-    """A column with its unit; what is masked is NaN."""
-    if name not in table.colnames:
-        raise InputError(f"column {name} is missing: magnitudes and fluxes need their errors")
+def _from_magnitudes(table, mag, mag_err):
+    values, unit = _values(table, mag)
+    if unit != u.ABmag:
+        raise InputError(
+            f"column {mag} is in {str(unit) or 'no unit'}: expected AB magnitudes, u.ABmag"
+        )
+    errors, unit = _values(table, mag_err)
+    # Other logarithmic units convert to mag, and change the sign.
+    if unit not in (u.mag, u.dimensionless_unscaled):
+        raise InputError(f"column {mag_err} is in {unit}: expected mag")
+    values, errors = (
+        np.where((each > 0) & (each < _NO_MAGNITUDE), each, np.nan) for each in (values, errors)
+    )
+    flux = 10 ** (-0.4 * (values - 22.5))  # AB 22.5 is one nanomaggy
+    return flux, np.log(10) / 2.5 * flux * errors  # d f = ln 10 / 2.5 f d m
+
+
+def _from_fluxes(table, flux, flux_ivar):
+    values, unit = _values(table, flux)
+    ivar, ivar_unit = _values(table, flux_ivar)
+    try:
+        factors = [nanomaggies_per_unit(each) for each in (unit, ivar_unit**-0.5)]
+    except (u.UnitsError, ValueError) as error:  # units without powers raise them as well
+        raise InputError(f"columns {flux} and {flux_ivar}: {error}") from error
+    with np.errstate(all="ignore"):  # what overflows is infinite, and out of range
+        return values * factors[0], np.where(ivar > 0, ivar**-0.5 * factors[1], np.nan)
+
+
+def _values(table, name):
+    """Numbers of a column, float64, NaN where masked, and its unit."""
     column = table[name]
-    values = np.asarray(getattr(column, "unmasked", getattr(column, "value", column)), float)
-    values = np.where(np.asarray(getattr(column, "mask", False)), np.nan, values)
-    if column.unit == u.ABmag:
-        return u.Magnitude(values, column.unit)
-    return u.Quantity(values, column.unit or u.dimensionless_unscaled)
+    values = np.asarray(getattr(column, "unmasked", getattr(column, "value", column)))
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        what = "text" if values.dtype.kind in "SU" else values.dtype.name
+        shape = f" of shape {values.shape[1:]} per row" if values.ndim > 1 else ""
+        raise InputError(f"column {name} holds {what}{shape}: expected one number per row")
+    masked = np.asarray(getattr(column, "mask", False))
+    unit = getattr(column, "unit", None) or u.dimensionless_unscaled
+    return np.where(masked, np.nan, values.astype(float)), unit
 
 
 def _plain(table, name, unit):
     """Values of a column in a unit, which they are taken to be in if they have none."""
-    values = _quantity(table, name)
-    if values.unit == u.dimensionless_unscaled:
-        return values.value
+    values, given = _values(table, name)
+    if given == u.dimensionless_unscaled:
+        return values
     try:
-        return values.to_value(unit)
-    except u.UnitConversionError as error:
-        raise InputError(f"column {name} is in {values.unit}: expected {unit}") from error
+        return given.to(unit, values)
+    except (u.UnitsError, ValueError) as error:  # the latter of units that are not known
+        raise InputError(f"column {name} is in {given}: expected {unit}") from error
 
 
 def _name(table, i, object_id):
-    if "object_id" in table.colnames:
+    if "object_id" in table.colnames and not np.ma.is_masked(table["object_id"][i]):
         return str(table["object_id"][i])
     return object_id if len(table) == 1 else f"{object_id}[{i}]"
