@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
-from astroclip_astro.embedding_schema import COMPANION, make_embeddings
+from astroclip_astro.embedding_schema import COMPANION
+from astroclip_astro.embeddings import make_embeddings  # with the accessor .astroclip
 from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import is_single, records
 from astroclip_astro.plugins.manager import get_manager

@@ -39,6 +39,12 @@ def test_the_front_door_is_imported_when_it_is_used():
     assert "torch" in modules_after("import astroclip_astro as aa; aa.embed")
 
 
+def test_what_embed_returns_has_the_accessor_in_a_new_process():
+    code = "import astroclip_astro as aa; print(aa.embed([]).astroclip.flags)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_help_of_the_command_line_imports_nothing_heavy():
     code = """
 from astroclip_astro.cli.main import main

@@ -24,7 +24,10 @@ def plugins(ctx, as_json):
     """
     if ctx.invoked_subcommand is not None:
         if as_json:
-            raise click.UsageError(f"--json goes behind {ctx.invoked_subcommand}")
+            known = plugins.commands[ctx.invoked_subcommand].params
+            if any(option.name == "as_json" for option in known):
+                raise click.UsageError(f"--json goes behind {ctx.invoked_subcommand}")
+            raise click.UsageError(f"{ctx.invoked_subcommand} has no --json")
         return
     from astroclip_astro.cli.main import main
 

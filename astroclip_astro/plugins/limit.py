@@ -5,14 +5,19 @@ import logging
 import sys
 import threading
 import traceback
+from contextlib import contextmanager
 
 from astroclip_astro.errors import PluginError
 
-__all__ = ["TimeLimitError", "importing", "time_limit", "within"]
+__all__ = ["TimeLimitError", "importing", "printing_to_stderr", "time_limit", "within"]
 
 log = logging.getLogger(__name__)
 
 _VARIABLE, _DEFAULT = "ASTROCLIP_PLUGIN_TIMEOUT", 10.0
+
+# Of `printing_to_stderr`: what stdout was, and how many blocks are entered.
+_printing = {"stdout": None, "blocks": 0}
+_lock = threading.Lock()
 
 
 class TimeLimitError(PluginError):
@@ -133,3 +138,31 @@ def importing():
             names.add(frame.f_locals["name"].partition(".")[0])
         frame = frame.f_back
     return names
+
+
+@contextmanager
+def printing_to_stderr():
+    """Let what is printed meanwhile go to stderr: stdout is for answers, such as JSON.
+
+    That is for all threads of the process, and ends with the block: what a call that was left
+    behind prints later goes to stdout.
+
+    Examples
+    --------
+    >>> from astroclip_astro.plugins.limit import printing_to_stderr
+    >>> with printing_to_stderr():
+    ...     print("loading my plugin")
+    """
+    # Counted, where contextlib.redirect_stdout would not do: of two threads in it, the one that
+    # leaves last would restore what the other had put in place.
+    with _lock:
+        if not _printing["blocks"]:
+            _printing["stdout"], sys.stdout = sys.stdout, sys.stderr
+        _printing["blocks"] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _printing["blocks"] -= 1
+            if not _printing["blocks"]:
+                sys.stdout, _printing["stdout"] = _printing["stdout"], None

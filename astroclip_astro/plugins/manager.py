@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import threading
 import traceback
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -26,7 +27,13 @@ from astroclip_astro.plugins.entries import (
     TaskEntry,
 )
 from astroclip_astro.plugins.hookspecs import GROUP, HookSpecs
-from astroclip_astro.plugins.limit import TimeLimitError, importing, time_limit, within
+from astroclip_astro.plugins.limit import (
+    TimeLimitError,
+    importing,
+    printing_to_stderr,
+    time_limit,
+    within,
+)
 
 __all__ = ["BUILTIN", "TAKEN", "Failure", "Manager", "get_manager"]
 
@@ -244,7 +251,7 @@ class Manager:
                 # Each plugin gets a group of its own, so that it cannot touch others' commands.
                 group = click.Group()
                 for function in self._implementations(plugin, "register_commands"):
-                    with self._guard(plugin, "register_commands"):
+                    with self._guard(plugin, "register_commands"), printing_to_stderr():
                         self._call(plugin, function, group)
                 # A copy, as a hook that was left behind may still add to it.
                 for name, command in dict(group.commands).items():
@@ -364,7 +371,8 @@ class Manager:
                     f"{other.distribution} already brings a plugin named {plugin.name!r}, so that "
                     f"of {plugin.distribution} is refused"
                 )
-        loaded = self._call(plugin, point.load)
+        with printing_to_stderr():
+            loaded = self._call(plugin, point.load)
         if self._pluggy.register(loaded, plugin.name) is None:
             raise PluginError(f"{plugin.module} is {loaded!r}, expected a module with hooks")
 
@@ -382,10 +390,23 @@ class Manager:
 
     def _call(self, plugin, function, *arguments):
         """Call what is a plugin's own, within the time limit."""
-        # A package that brings a plugin and asks for plugins while imported would wait for itself.
-        if plugin.name == BUILTIN or plugin.package in importing():
+        if plugin.name == BUILTIN:
             return function(*arguments)
-        return within(self._limit, function, *arguments)
+        if not (under_way := importing()):
+            return within(self._limit, function, *arguments)
+        # This thread holds the locks of what it is importing, and nobody can tell whether the
+        # plugin will need one of them: in a thread it would wait for the lock of who waits for it,
+        # and a good plugin would be lost. Here it has all locks but no limit: one that hangs holds
+        # up the import, so it is at least named.
+        message = "plugin %s has not ended within %g s: it is waited for while %s is imported"
+        told = (message, plugin.name, self._limit, ", ".join(sorted(under_way)))
+        watch = threading.Timer(self._limit, log.warning, told)
+        watch.daemon = True
+        watch.start()
+        try:
+            return function(*arguments)
+        finally:
+            watch.cancel()
 
     def _collect(self, plugin, hook, cls, function):
         yielded = []
@@ -401,7 +422,7 @@ class Manager:
                     raise PluginError(f"yielded more than {_MOST_ENTRIES:,} entries")
                 yielded.append(entry)
 
-        with self._guard(plugin, hook):
+        with self._guard(plugin, hook), printing_to_stderr():
             self._call(plugin, collect)
         # A copy, as a hook that was left behind may still yield.
         for entry in list(yielded):

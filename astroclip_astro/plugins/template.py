@@ -64,14 +64,29 @@ def new_plugin(name, kind, folder=None):
         "my_plugin": _module(name),
         "MyPlugin": "".join(part.capitalize() for part in name.split("-")),
     }
-    for template in sorted((TEMPLATES / kind).rglob("*")):
-        path = template.relative_to(TEMPLATES / kind)
-        if template.is_file() and "__pycache__" not in path.parts:
-            written = folder / _replaced(path.as_posix(), spellings)
-            written.parent.mkdir(parents=True, exist_ok=True)
-            text = template.read_text(encoding="utf-8")
-            written.write_text(_replaced(text, spellings), encoding="utf-8")
+    # All is read before anything is written: no half of a plugin is left.
+    texts = {
+        _replaced(path.as_posix(), spellings): _replaced(text, spellings)
+        for path, text in _template(kind).items()
+    }
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
     return folder
+
+
+def _template(kind):
+    """Texts by path, without what systems and tools leave in folders that are looked into."""
+    paths = [path.relative_to(TEMPLATES / kind) for path in sorted((TEMPLATES / kind).rglob("*"))]
+    return {
+        path: (TEMPLATES / kind / path).read_text(encoding="utf-8")
+        for path in paths
+        if (TEMPLATES / kind / path).is_file() and not any(map(_stray, path.parts))
+    }
+
+
+def _stray(name):
+    return name.startswith(".") or name == "__pycache__" or name.endswith((".egg-info", ".pyc"))
 
 
 def _check_name(name, kind):

@@ -11,7 +11,7 @@ from astroclip_astro.adapters.planes import REFUSED_RGB
 from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.plugins.manager import BUILTIN, get_manager
 
-__all__ = ["claimed_by", "claims", "get_survey", "identify", "read"]
+__all__ = ["claimed_by", "claims", "get_survey", "identify", "is_fits", "read"]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 _FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2", ".fit.gz")
@@ -97,6 +97,27 @@ def claimed_by(names):
     )
 
 
+def is_fits(path):
+    """Tell by its name whether a file is FITS, possibly compressed.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, which is not looked at.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from astroclip_astro.surveys.files import is_fits
+    >>> is_fits("coadd.FITS.gz"), is_fits("lines.fitted.csv")
+    (True, False)
+    """
+    return Path(path).name.lower().endswith(_FITS_SUFFIXES)
+
+
 def identify(path):
     """Find the survey whose file this is.
 
@@ -120,7 +141,7 @@ def identify(path):
         raise InputError("no such file", object_id=str(path))
     with contextlib.ExitStack() as stack:
         hdulist = None
-        if path.name.lower().endswith(_FITS_SUFFIXES):
+        if is_fits(path):
             try:
                 hdulist = stack.enter_context(fits.open(path, memmap=True))
             except OSError as error:

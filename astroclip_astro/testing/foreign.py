@@ -6,6 +6,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from astroclip_astro.surveys.files import is_fits
+
 __all__ = ["foreign_files", "opened"]
 
 
@@ -54,9 +56,9 @@ def opened(path):
     Yields
     ------
     astropy.io.fits.HDUList or None
-        None if it is not FITS.
+        None if its name is not that of a FITS file.
     """
-    if ".fit" not in path.name.lower():
+    if not is_fits(path):
         yield None
         return
     with fits.open(path) as hdulist:

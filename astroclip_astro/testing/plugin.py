@@ -1,6 +1,7 @@
 """Checks of a plugin as a whole, and of every entry whatever its kind."""
 
 import os
+import reprlib
 import subprocess
 import sys
 
@@ -13,13 +14,16 @@ _HEAVY = ("astropy", "specutils", "torch", "xarray")
 _SECONDS = 60
 _DATA = ("survey", "source", "model", "catalog")
 
+# Without what keeps stdout clear of what plugins print.
 _IMPORTS = """
 import sys
-from astroclip_astro.plugins import get_manager
-manager = get_manager()
+from contextlib import nullcontext
+from astroclip_astro.plugins import get_manager, manager
+manager.printing_to_stderr = nullcontext
+loaded = get_manager()
 import click
-manager.commands(())
-print(*[name for name in {heavy!r} if name in sys.modules], sep=",")
+loaded.commands(())
+answer = [name for name in {heavy!r} if name in sys.modules]
 """
 
 
@@ -29,14 +33,16 @@ def python(code, **environ):
     Parameters
     ----------
     code : str
-        What to run.
+        What to run; it leaves a list of str in ``answer``.
     **environ : str
         Further environment variables.
 
     Returns
     -------
-    str
-        The last line that it prints.
+    answer : list of str
+        What it leaves.
+    printed : str
+        What it prints.
 
     Raises
     ------
@@ -47,7 +53,7 @@ def python(code, **environ):
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environ}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", f"{code}\nprint('\\n' + ','.join(answer), end='')"],
             env=environ,
             capture_output=True,
             text=True,
@@ -58,7 +64,8 @@ def python(code, **environ):
         require(False, f"a Python that does this alone did not end within {_SECONDS} s")
     lines = done.stderr.strip().splitlines() or [""]
     require(done.returncode == 0, f"a Python that does this alone fails: {lines[-1]}")
-    return (done.stdout.splitlines() or [""])[-1]
+    printed, _, answer = done.stdout.rpartition("\n")
+    return list(filter(None, answer.split(","))), printed
 
 
 @check(
@@ -99,8 +106,18 @@ def version_is_known(subject):
 def imports_light(subject):
     """Importing the module with the hooks and calling them imports no heavy module."""
     subject.needs(is_installed)
-    line = python(_IMPORTS.format(heavy=_HEAVY), ASTROCLIP_PLUGINS=subject.plugin)
-    require(not line, f"it imports {line.replace(',', ', ')}")
+    heavy, printed = python(_IMPORTS.format(heavy=_HEAVY), ASTROCLIP_PLUGINS=subject.plugin)
+    require(not heavy, f"it imports {', '.join(heavy)}")
+    return printed
+
+
+@check(
+    fix="Remove the print, or use the logging module: what commands print may be read by programs."
+)
+def prints_nothing(subject):
+    """Importing the module with the hooks and calling them prints nothing to stdout."""
+    printed = subject.needs(imports_light)
+    require(not printed, f"it prints {reprlib.repr(printed)}")
 
 
 @check(
@@ -160,7 +177,14 @@ def _failures(subject):
 
 
 #: Of the plugin as a whole.
-CHECKS = (is_installed, version_is_known, imports_light, hooks_yield_entries, names_are_free)
+CHECKS = (
+    is_installed,
+    version_is_known,
+    imports_light,
+    prints_nothing,
+    hooks_yield_entries,
+    names_are_free,
+)
 
 #: Of every entry.
 ENTRY_CHECKS = (factory_loads, says_what_to_cite)

@@ -213,7 +213,7 @@ def parametrize_with_checks(plugin, example=None):
     Examples
     --------
     >>> from astroclip_astro.testing import parametrize_with_checks
-    >>> @parametrize_with_checks("builtin")
+    >>> @parametrize_with_checks("my-plugin")
     ... def test_plugin(check):
     ...     check()
     """

@@ -14,14 +14,13 @@ __all__ = ["CHECKS"]
 
 _CONSTRUCT = """
 import sys
-contacts = []
+answer = []
 def hook(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        contacts.append(event)
+        answer.append(event)
 sys.addaudithook(hook)
 from astroclip_astro.plugins import get_manager
 get_manager().load("source", {name!r})()
-print(*contacts, sep=",")
 """
 
 
@@ -60,8 +59,8 @@ def is_a_source(subject):
 def contacts_nobody(subject):
     """Importing and constructing it neither connects to anything nor looks up a name."""
     subject.needs(factory_loads)
-    line = python(_CONSTRUCT.format(name=subject.entry.name))
-    require(not line, f"making it calls {line.replace(',', ', ')}")
+    contacts, _ = python(_CONSTRUCT.format(name=subject.entry.name))
+    require(not contacts, f"making it calls {', '.join(contacts)}")
 
 
 @check(

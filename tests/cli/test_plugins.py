@@ -54,6 +54,13 @@ def test_plugins_as_json():
     assert builtin["failures"] == []
 
 
+def test_json_before_a_command_says_where_it_goes_if_it_goes_anywhere():
+    done = run("plugins", "--json", "check", "builtin")
+    assert (done.exit_code, "--json goes behind check" in done.stderr) == (2, True)
+    done = run("plugins", "--json", "new", "foo", "--kind", "task")
+    assert (done.exit_code, "new has no --json" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("command", "kind"), [("models", "model"), ("surveys", "survey"), ("tasks", "task")]
 )

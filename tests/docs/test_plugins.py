@@ -70,4 +70,4 @@ def test_page_is_done_as_it_is_typed(tmp_path, environ):
             assert path.is_file(), f"{name} is not edited but new"
             path.write_text(block, encoding="utf-8")
     assert compared == 1
-    assert any("17 passed in" in text for text in printed)
+    assert any("18 passed in" in text for text in printed)

@@ -101,3 +101,32 @@ def test_new_process_with_a_plugin_that_exits(install):
     )
     assert "bad  (bad 1.0, failed)\n    FAILED in import: SystemExit: 9\n" in done.stdout
     assert done.stderr == "WARNING: plugin bad, import: SystemExit: 9\n"
+
+
+def test_plugin_that_prints_leaves_json_alone(install):
+    # As it is imported, as it registers, as it adds commands, and after a failure.
+    source = f"""{HEADER}
+from astroclip_astro.plugins import SurveyEntry
+print("imported")
+
+@hookimpl
+def register_surveys():
+    print("registering")
+    yield SurveyEntry(name="loud", summary="", modality="spectrum", factory="loud_survey:Loud")
+    raise ValueError("broken")
+
+@hookimpl
+def register_commands(cli):
+    print("adding")
+    cli.command("shout")(lambda: print("shouted"))
+"""
+    install("loud", {"loud": "loud_plugin"}, {"loud_plugin.py": source})
+    done = run("plugins", "--json")
+    loud = json.loads(done.stdout)[1]
+    assert loud["entries"] == {"command": ["shout"], "survey": ["loud"]}
+    assert [failure["message"] for failure in loud["failures"]] == ["ValueError: broken"]
+    printed = [
+        line for line in done.stderr.splitlines() if line.endswith("ing") or line == "imported"
+    ]
+    assert printed == ["imported", "registering", "adding"]
+    assert run("shout").stdout == "shouted\n"

@@ -1,5 +1,6 @@
 """Plugins that never come back: at import, in a hook, when asked about a file."""
 
+import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +11,12 @@ from astropy.table import QTable
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError
 from astroclip_astro.plugins import Manager, get_manager
-from astroclip_astro.plugins.limit import TimeLimitError, time_limit, within
+from astroclip_astro.plugins.limit import (
+    TimeLimitError,
+    printing_to_stderr,
+    time_limit,
+    within,
+)
 from astroclip_astro.surveys.files import claims, identify
 
 SOON = {"ASTROCLIP_PLUGIN_TIMEOUT": "0.3"}
@@ -92,6 +98,77 @@ def test_package_that_asks_for_plugins_while_it_is_imported_brings_its_own(insta
 
     assert halfway.manager.failures == []
     assert "halfway" in halfway.manager.entries("survey")
+
+
+def test_package_that_asks_for_plugins_while_it_is_imported_keeps_those_that_import_it(install):
+    # The plugin is in another package, and needs the lock that the asking thread holds.
+    hook = "@hookimpl\ndef register_surveys():\n    yield survey('beside', 'beside.survey')\n"
+    laboratory = (
+        "from astroclip_astro.plugins import Manager\n"
+        "manager = Manager(environ={'ASTROCLIP_PLUGIN_TIMEOUT': '0.3'})\n"
+    )
+    install("laboratory", {}, {"laboratory/__init__.py": laboratory})
+    install("beside", {"beside": "beside"}, {"beside.py": f"import laboratory\n{HEADER}{hook}"})
+    import laboratory
+
+    assert laboratory.manager.failures == []
+    assert "beside" in laboratory.manager.entries("survey")
+
+
+def test_plugin_that_is_waited_for_as_an_import_is_under_way_is_named(install):
+    # It goes on once the warning is there.
+    slow = f"""{HEADER}
+import logging
+
+messages, warned = [], threading.Event()
+log = logging.getLogger("astroclip_astro.plugins.manager")
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        messages.append(record.getMessage())
+        warned.set()
+
+@hookimpl
+def register_surveys():
+    log.addHandler(handler := Handler())
+    warned.wait(60)
+    log.removeHandler(handler)
+    yield survey("slow", "slow_survey")
+"""
+    asking = (
+        "from astroclip_astro.plugins import Manager\n"
+        "manager = Manager(environ={'ASTROCLIP_PLUGIN_TIMEOUT': '0.3'})\n"
+    )
+    install("slow", {"slow": "slow_plugin"}, {"slow_plugin.py": slow})
+    install("asking", {}, {"asking.py": asking})
+    import asking
+    import slow_plugin
+
+    assert "slow" in asking.manager.entries("survey")
+    assert asking.manager.failures == []
+    assert slow_plugin.messages == [
+        "plugin slow has not ended within 0.3 s: it is waited for while asking is imported"
+    ]
+
+
+def test_what_is_printed_goes_to_stderr_until_the_last_thread_is_done(capsys):
+    stdout, entered, first_left = sys.stdout, threading.Event(), threading.Event()
+
+    def second():
+        with printing_to_stderr():
+            entered.set()
+            assert first_left.wait(60)
+            sys.stdout.write("later\n")
+
+    thread = threading.Thread(target=second)
+    with printing_to_stderr():
+        thread.start()
+        assert entered.wait(60)
+        sys.stdout.write("sooner\n")
+    first_left.set()
+    thread.join()
+    assert sys.stdout is stdout
+    assert capsys.readouterr() == ("", "sooner\nlater\n")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0.5", 0.5), ("1e9", 1e9)])

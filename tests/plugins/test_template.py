@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from astroclip_astro.cli.main import main
-from astroclip_astro.plugins import get_manager
+from astroclip_astro.plugins import get_manager, template
 from astroclip_astro.plugins.folders import TEMPLATES
 from astroclip_astro.plugins.template import KINDS, new_plugin
 
@@ -112,6 +112,41 @@ def test_nothing_is_overwritten(there, tmp_path):
     assert done.exit_code == 1
     assert "exists: choose another folder" in done.stderr
     assert files(tmp_path) == before
+
+
+@pytest.fixture
+def templates(tmp_path, monkeypatch):
+    """A copy of the templates that can be spoiled."""
+    copied = tmp_path / "templates"
+    copytree(TEMPLATES, copied)
+    monkeypatch.setattr(template, "TEMPLATES", copied)
+    return copied
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".DS_Store",
+        ".pytest_cache/README.md",
+        "astroclip_my_plugin/.survey.py.swp",
+        "astroclip_my_plugin/survey.pyc",
+        "astroclip_my_plugin/__pycache__/survey.cpython-312.pyc",
+        "astroclip_my_plugin.egg-info/PKG-INFO",
+    ],
+)
+def test_stray_files_are_left_out(path, templates, tmp_path):
+    expected = files(new_plugin("low-z", "survey", tmp_path / "before"))
+    stray = templates / "survey" / path
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"\x00\xff my-plugin")
+    assert files(new_plugin("low-z", "survey", tmp_path / "after")) == expected
+
+
+def test_nothing_is_written_if_something_is_no_text(templates, tmp_path):
+    (templates / "survey" / "tests" / "zebra.dat").write_bytes(b"\x00\xff")
+    with pytest.raises(UnicodeDecodeError):
+        new_plugin("low-z", "survey", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_unknown_kind_is_a_usage_error(tmp_path):

@@ -17,6 +17,7 @@ from astroclip_astro.plugins.template import KINDS
 from astroclip_astro.tasks.questions import GALAXY_ZOO, checked_questions, vote_columns
 from astroclip_astro.testing import plugin as plugin_checks
 from astroclip_astro.testing import run_checks
+from astroclip_astro.testing.foreign import opened
 from astroclip_astro.testing.runner import cases
 
 ABOUT = {"model": "toy", "weights_sha256": "ab" * 32, "preprocessing": "0123456789abcdef"}
@@ -73,6 +74,35 @@ def test_what_comes_with_the_package_passes(embeddings, sdss_file, tmp_path):
     }
 
 
+def test_what_comes_with_the_package_does_not_fail_without_examples():
+    found = [case.run() for case in cases("builtin") if case.subject.name.startswith("task ")]
+    assert failing(found) == []
+    reasons = {(r.subject, r.check): r.message for r in found if r.outcome == "skipped"}
+    for place in [("task votes", "fit-returns-itself"), ("task fixed-redshift", "predicts")]:
+        assert reasons[place].startswith("no example: give parametrize_with_checks(…, example=(X")
+    assert "plain vectors state no redshifts" in reasons["task fixed-redshift", "saves-and-loads"]
+
+
+def test_example_that_a_task_refuses_fails(embeddings):
+    example = {"task votes": (embeddings, Table({"likes": np.ones(64)}))}
+    found = [case for case in cases("builtin", example) if case.subject.name == "task votes"]
+    (fit,) = [case.run() for case in found if case.check.name == "fit-returns-itself"]
+    assert fit.outcome == "failed"
+    assert "y has no column smooth-or-featured_smooth" in fit.message
+
+
+def test_files_are_opened_for_identify_as_they_are_in_use(tmp_path):
+    table = tmp_path / "lines.fitted.csv"
+    table.write_text("wavelength,flux\n1,2\n")
+    with opened(table) as hdulist:
+        assert hdulist is None
+    image = tmp_path / "image.FIT.gz"
+    fits.PrimaryHDU().writeto(tmp_path / "image.fits.gz")
+    (tmp_path / "image.fits.gz").rename(image)
+    with opened(image) as hdulist:
+        assert len(hdulist) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_plugins_pass(kind, plugin):
     results = run_checks("mine", example_of(kind, plugin(kind)))
@@ -115,6 +145,8 @@ IVAR = 'uncertainty=InverseVariance(table["ivar"])'
 BROKEN_SURVEYS = [
     ("is-installed", "from astroclip_astro", "raise SystemExit(3)\nfrom astroclip_astro", "not loa"),
     ("is-installed", "from astroclip_astro.plugins import", "from nowhere import", "No module name"),
+    ("prints-nothing", HOOK, f"print('hello')\n\n{HOOK}", r"it prints 'hello\n'"),
+    ("prints-nothing", HOOK, f"import os\nos.write(1, b'hi')\n\n{HOOK}", "it prints 'hi'"),
     ("imports-light", HOOK, f"import specutils\n\n{HOOK}", "it imports astropy, specutils"),
     ("hooks-yield-entries", "register_surveys", "register_survey", "there is no hook register_surv"),
     ("hooks-yield-entries", HOOK, "def register_", "it is not marked with @hookimpl"),

@@ -1,5 +1,6 @@
 """The archive my-plugin: spectra for coordinates."""
 
+from http.client import HTTPException
 from io import BytesIO
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -37,12 +38,21 @@ class MyPluginSource(Source):
             if error.code == 404:
                 raise InputError("the archive has no spectrum there", object_id=name) from error
             raise InputError(f"the archive answers {error.code}", object_id=name) from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # such as IncompleteRead
             raise InputError(f"the archive is not reached: {error}", object_id=name) from error
         # An archive in trouble may send a page that says so, with status 200.
         if not content.startswith(b"SIMPLE"):
             raise InputError("the archive's answer is not FITS", object_id=name)
-        table = QTable.read(BytesIO(content), format="fits", mask_invalid=False)
+        try:
+            table = QTable.read(BytesIO(content), format="fits", mask_invalid=False)
+        except (
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:  # what Astropy raises if a part is missing
+            raise InputError(
+                f"the archive's FITS is unreadable: {error}", object_id=name
+            ) from error
         return Spectrum(
             flux=table["flux"],
             spectral_axis=table["wavelength"],

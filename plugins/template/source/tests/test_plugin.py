@@ -10,6 +10,7 @@ import pytest
 from astroclip_my_plugin.archive import MyPluginSource
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import QTable
 
 from astroclip_astro.errors import InputError
@@ -30,17 +31,26 @@ def spectrum():
     return content.getvalue()
 
 
+def empty():
+    """FITS without a table."""
+    content = BytesIO()
+    fits.PrimaryHDU().writeto(content)
+    return content.getvalue()
+
+
 class Archive(BaseHTTPRequestHandler):
     """Has one galaxy; south of it there is trouble."""
 
     def do_GET(self):
         query = parse_qs(urlsplit(self.path).query)
         dec = float(query["dec"][0])
-        status = 200 if dec <= THERE.dec.deg else 404
-        self.send_response(status)
+        content = {THERE.dec.deg: spectrum(), 1: b"<html>Maintenance</html>", -1: empty()}.get(
+            dec, b""
+        )
+        self.send_response(404 if dec > THERE.dec.deg else 200)
+        self.send_header("Content-Length", len(content) + (dec == -2))  # there it is cut short
         self.end_headers()
-        if status == 200:
-            self.wfile.write(spectrum() if dec == THERE.dec.deg else b"<html>Maintenance</html>")
+        self.wfile.write(content)
 
     def log_message(self, *arguments):
         pass
@@ -65,7 +75,15 @@ def test_numbers_are_those_of_the_archive():
     np.testing.assert_array_equal(found.flux, QTable.read(BytesIO(spectrum()))["flux"])
 
 
-@pytest.mark.parametrize(("dec", "message"), [(3, "has no spectrum there"), (1, "is not FITS")])
+@pytest.mark.parametrize(
+    ("dec", "message"),
+    [
+        ("+03", "has no spectrum there"),
+        ("+01", "is not FITS"),
+        ("-01", "is unreadable: No table found"),
+        ("-02", "is not reached: IncompleteRead"),
+    ],
+)
 def test_errors_name_the_place(dec, message):
-    with pytest.raises(InputError, match=rf"10h00m24s \+0{dec}d00m00s: .*{message}"):
-        MyPluginSource().fetch(SkyCoord(150.1, dec, unit="deg"))
+    with pytest.raises(InputError, match=rf"10h00m24s [{dec[0]}]{dec[1:]}d00m00s: .*{message}"):
+        MyPluginSource().fetch(SkyCoord(150.1, float(dec), unit="deg"))
