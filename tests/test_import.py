@@ -53,6 +53,12 @@ def test_public_names_exist_and_are_listed(name):
     assert name in dir(aa)
 
 
+def test_heads_are_listed_with_what_is_imported_later():
+    from astroclip_astro import tasks
+
+    assert set(tasks.__all__) <= set(dir(tasks))
+
+
 def test_version_is_that_of_the_distribution():
     assert aa.__version__ == version("astroclip_astro")
 
