@@ -6,7 +6,6 @@ from itertools import chain, islice
 
 import numpy as np
 from astropy.table import Table
-from tqdm import tqdm
 
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
@@ -14,6 +13,7 @@ from astroclip_astro.embedding_schema import COMPANION
 from astroclip_astro.embeddings import make_embeddings  # with the accessor .astroclip
 from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import is_single, records
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
 from astroclip_astro.weights import as_model, list_models, load_model
@@ -58,8 +58,8 @@ def embed(
     batch_size : int, optional
         Objects per forward pass; by default 32 on the CPU and 128 elsewhere.
     progress : bool, optional
-        Show a progress bar; by default only when the work takes more than two seconds and the
-        terminal is interactive.
+        Show a progress bar; by default only when the work takes more than two seconds, in a
+        notebook or in an interactive terminal.
     errors : {"raise", "flag"}, optional
         What to do with an object that cannot be embedded: raise, or keep its place as a row of NaN
         with its quality bits set and the reason logged. By default a single object raises and the
@@ -115,13 +115,7 @@ def embed(
     rows = _Rows(raising)
     pending = {modality: [] for modality in model.modalities}
     total = None if single or not hasattr(obj, "__len__") else len(obj)
-    bar = tqdm(
-        stream,
-        total=total,
-        unit="object",
-        delay=0 if progress else 2,
-        disable=None if progress is None else not progress,
-    )
+    bar = progress_bar(stream, progress=progress, total=total, unit="object")
     for index, record in enumerate(bar):
         if isinstance(record, FailedRecord):
             rows.fail(index, record, record.reason)

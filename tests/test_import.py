@@ -59,6 +59,12 @@ def test_public_names_exist_and_are_listed(name):
     assert name in dir(aa)
 
 
+def test_heads_are_listed_with_what_is_imported_later():
+    from astroclip_astro import tasks
+
+    assert set(tasks.__all__) <= set(dir(tasks))
+
+
 def test_version_is_that_of_the_distribution():
     assert aa.__version__ == version("astroclip_astro")
 
@@ -66,3 +72,13 @@ def test_version_is_that_of_the_distribution():
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="'astroclip_astro' has no attribute 'embedd'"):
         aa.embedd  # noqa: B018
+
+
+def test_completion_imports_nothing_heavy():
+    code = """
+from click.shell_completion import ShellComplete
+from astroclip_astro.cli.main import main
+shell = ShellComplete(main, {}, "astroclip", "")
+assert "redshift" in [item.value for item in shell.get_completions(["predict"], "")]
+"""
+    assert modules_after(code) == {"click", "pluggy"}

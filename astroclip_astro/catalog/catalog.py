@@ -22,6 +22,7 @@ from astroclip_astro.catalog.store import Store, verify
 from astroclip_astro.embedding_schema import compared
 from astroclip_astro.embeddings import concat, directions, make_embeddings
 from astroclip_astro.errors import AstroclipError, InputError
+from astroclip_astro.notebooks import html_table
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.weights import as_model
 
@@ -163,6 +164,32 @@ class EmbeddingCatalog:
         return (
             f"<EmbeddingCatalog {str(self.path)!r}: {len(self)} objects ({vectors} vectors) of "
             f"{self.provenance['model']!r}>"
+        )
+
+    def _repr_html_(self):
+        schema = self._store.schema
+        vectors = [
+            (f"{one} vectors", f"{self._store.count(one)} of {schema.features} numbers")
+            for one in self.modalities
+        ]
+        columns = [
+            (
+                name,
+                schema.kinds[name],
+                schema.units.get(name, ""),
+                schema.descriptions.get(name, ""),
+            )
+            for name in self.columns
+        ]
+        header = ("name", "type", "unit", "description")
+        return "\n".join(
+            [
+                html_table(
+                    f"EmbeddingCatalog {str(self.path)!r}", [("objects", len(self)), *vectors]
+                ),
+                html_table(f"{len(columns)} columns", columns, header=header, folded=True),
+                html_table("provenance", self.provenance.items(), folded=True),
+            ]
         )
 
     def append(self, embeddings, columns=None):

@@ -1,10 +1,13 @@
 """``astroclip benchmark``: the paper's tables for any model and data."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
+from astroclip_astro.cli.names import Registered
+from astroclip_astro.cli.printing import printing
 from astroclip_astro.errors import InputError
 
 __all__ = ["benchmark"]
@@ -38,11 +41,20 @@ def benchmark():
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Table with a column targetid that published pairs are joined with.",
 )
-@click.option("--survey", help="Of a folder: which registered survey its files are of.")
-@click.option("--model", help="Name or file; default: the bundled model.")
+@click.option(
+    "--survey",
+    type=Registered("survey"),
+    help="Of a folder: which registered survey its files are of.",
+)
+@click.option(
+    "--model",
+    type=Registered("model", files=True),
+    help="Name or file; default: the bundled model.",
+)
 @click.option(
     "--unaligned",
     multiple=True,
+    type=Registered("model", files=True),
     help="Name or file of an encoder before alignment; may come again.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
@@ -80,6 +92,7 @@ def benchmark():
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of tables and figures.",
 )
+@printing
 def paper(
     data,
     properties,
@@ -97,6 +110,7 @@ def paper(
     max_minutes,
     seed,
     out,
+    report,
 ):
     """Print the paper's tables: zero-shot and few-shot properties, morphology, retrieval.
 
@@ -114,7 +128,7 @@ def paper(
     model = aa.load_model(model, device=device)
     unaligned = [aa.load_model(one, device=device) for one in unaligned]
     source = _opened(data, model, properties=properties, survey=survey)
-    report = paper_benchmark(
+    tables = paper_benchmark(
         source,
         model,
         out,
@@ -129,8 +143,10 @@ def paper(
         max_minutes=max_minutes,
         seed=seed,
     )
-    click.echo(str(report))
-    click.echo(f"\ntables and figures → {out}")
+    report(
+        {"output": out, **json.loads((out / "benchmark.json").read_text(encoding="utf-8"))},
+        [str(tables), f"\ntables and figures → {out}"],
+    )
 
 
 def _opened(data, model, **options):

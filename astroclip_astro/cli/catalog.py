@@ -1,10 +1,13 @@
 """``astroclip catalog``: embedding catalogs built, searched, changed, checked and exported."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from astroclip_astro.cli.listings import _as_json, _listing
+from astroclip_astro.cli.listings import listing
+from astroclip_astro.cli.names import Registered
+from astroclip_astro.cli.printing import aligned, printing, report_table
 from astroclip_astro.errors import CatalogError, InputError
 
 __all__ = ["catalog"]
@@ -28,17 +31,17 @@ def catalog():
 
 
 @catalog.command("list")
-@_as_json
-def list_catalogs(as_json):
+@printing
+def list_catalogs(report):
     """List catalogs and recipes that are registered.
 
     Example: astroclip catalog list
     """
-    _listing("catalog", ("name", "licence"), as_json)
+    listing("catalog", ("name", "licence"), report)
 
 
 @catalog.command()
-@click.argument("recipe")
+@click.argument("recipe", type=Registered("catalog", files=True))
 @click.option(
     "-o",
     "--output",
@@ -54,7 +57,8 @@ def list_catalogs(as_json):
     help="Where the data of a source of the recipe are; may come again.",
 )
 @_overwrite
-def build(recipe, output, sources, overwrite):
+@printing
+def build(recipe, output, sources, overwrite, report):
     """Make a catalog by RECIPE, a name of "astroclip catalog list", a file or a folder.
 
     Example: astroclip catalog build my-fits -o mine --source files=spectra
@@ -73,20 +77,25 @@ def build(recipe, output, sources, overwrite):
 
     build_recipe(recipe, output, sources=places, overwrite=overwrite)
     count = Table.read(output / REPORT, format="ascii.ecsv").meta
-    click.echo(f"{count['objects']} objects → {output}")
-    for name, what in (
-        ("cut", "vectors cut by the recipe's conditions"),
-        ("unmatched", "vectors without partner"),
-        ("duplicates", "vectors of which there was a better one"),
-        ("failed", f"could not be used: see {output / REPORT}"),
-    ):
-        if count[name]:
-            click.echo(f"{count[name]:8d}  {what}")
+    left_out = {
+        "cut": "vectors cut by the recipe's conditions",
+        "unmatched": "vectors without partner",
+        "duplicates": "vectors of which there was a better one",
+        "failed": f"could not be used: see {output / REPORT}",
+    }
+    report(
+        {"output": output, **{name: count[name] for name in ("objects", *left_out)}},
+        [
+            f"{count['objects']} objects → {output}",
+            *(f"{count[name]:8d}  {what}" for name, what in left_out.items() if count[name]),
+        ],
+    )
 
 
 @catalog.command()
 @_path
-def info(path):
+@printing
+def info(path, report):
     """Tell what is in a catalog.
 
     Example: astroclip catalog info mine
@@ -95,30 +104,44 @@ def info(path):
 
     store = Store(path)
     schema = store.schema
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    click.echo(f"{store.count()} objects, {size / 1e6:,.2f} MB")
-    click.echo("\nvectors")
-    for modality in schema.modalities:
-        index = "with an index" if store.indexed(modality) else "without an index"
-        click.echo(f"  {modality}: {store.count(modality)} of {schema.features} numbers, {index}")
-    click.echo("\ncolumns")
-    units, descriptions, kinds = schema.units, schema.descriptions, schema.kinds
-    rows = [
-        (name, kinds[name], str(units.get(name, "")), descriptions.get(name, ""))
+    vectors = {
+        modality: {
+            "objects": store.count(modality),
+            "features": schema.features,
+            "indexed": store.indexed(modality),
+        }
+        for modality in schema.modalities
+    }
+    columns = [
+        {
+            "name": name,
+            "type": schema.kinds[name],
+            "unit": str(schema.units.get(name, "")),
+            "description": schema.descriptions.get(name, ""),
+        }
         for name in schema.names
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        click.echo("  ".join(["", *cells, row[3]]).rstrip())
-    click.echo("\nprovenance")
-    for name, text in schema.provenance.items():
-        click.echo(f"  {name}: {text}")
+    result = {
+        "objects": store.count(),
+        "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        "vectors": vectors,
+        "columns": columns,
+        "provenance": schema.provenance,
+    }
+    lines = [f"{result['objects']} objects, {result['bytes'] / 1e6:,.2f} MB", "", "vectors"]
+    for modality, one in vectors.items():
+        index = "with an index" if one["indexed"] else "without an index"
+        lines.append(
+            f"  {modality}: {one['objects']} of {one['features']} numbers, {index}",
+        )
+    lines += ["", "columns", *aligned([["", *column.values()] for column in columns])]
+    lines += ["", "provenance", *(f"  {name}: {text}" for name, text in schema.provenance.items())]
+    report(result, lines)
 
 
 @catalog.command()
 @_path
-@click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
+@click.argument("queries", nargs=-1, required=True, type=click.Path(), metavar="QUERY...")
 @click.option(
     "-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many to find."
 )
@@ -134,8 +157,19 @@ def info(path):
     help="Where to write: .fits, .vot, .ecsv or .parquet; default: print.",
 )
 @_overwrite
+@printing
 def search(
-    path, queries, k, modality, cone, where, exclude_self, at_fixed_redshift, output, overwrite
+    path,
+    queries,
+    k,
+    modality,
+    cone,
+    where,
+    exclude_self,
+    at_fixed_redshift,
+    output,
+    overwrite,
+    report,
 ):
     """Find the objects most similar to each QUERY.
 
@@ -145,8 +179,8 @@ def search(
     Example: astroclip catalog search mine spec-0266-51602-0001.fits -k 5
     """
     from astroclip_astro.catalog import EmbeddingCatalog
-    from astroclip_astro.output import check_target, replacing
-    from astroclip_astro.table_files import SUFFIXES, write_tables
+    from astroclip_astro.output import check_target
+    from astroclip_astro.table_files import SUFFIXES
 
     if output is not None:
         check_target(output, SUFFIXES, overwrite=overwrite)
@@ -160,12 +194,7 @@ def search(
         exclude_self=exclude_self,
         at_fixed_redshift=at_fixed_redshift,
     )
-    if output is None:
-        click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
-    else:
-        with replacing(output) as aside:
-            write_tables([table], aside, {"attrs": dict(table.meta)}, rows=len(table))
-        click.echo(f"{len(table)} objects → {output}")
+    report_table(table, output, report)
 
 
 @catalog.command()
@@ -174,7 +203,8 @@ def search(
 @_cone
 @_where
 @_overwrite
-def export(path, output, cone, where, overwrite):
+@printing
+def export(path, output, cone, where, overwrite, report):
     """Write objects with their vectors to OUTPUT.
 
     Its suffix decides the format: .fits, .vot, .ecsv, .parquet, or a HATS catalog without one.
@@ -185,19 +215,24 @@ def export(path, output, cone, where, overwrite):
 
     opened = EmbeddingCatalog.open(path)
     count = opened.export(output, cone=_as_cone(cone), where=where, overwrite=overwrite)
-    click.echo(f"{count} objects → {output}")
+    report({"output": output, "objects": count}, f"{count} objects → {output}")
 
 
 @catalog.command()
 @_path
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--survey", help="How to read files to embed; default: recognise each.")
+@click.option(
+    "--survey",
+    type=Registered("survey"),
+    help="How to read files to embed; default: recognise each.",
+)
 @click.option(
     "--columns",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Table with object_id and the catalog's further columns.",
 )
-def append(path, files, survey, columns):
+@printing
+def append(path, files, survey, columns, report):
     """Add the objects of FILES, all or none.
 
     FILES are embeddings, as "astroclip embed -o" writes them, or spectra and cutouts to embed.
@@ -221,14 +256,17 @@ def append(path, files, survey, columns):
         raise InputError(f"none of the {len(embeddings)} objects could be embedded; see the log")
     before = len(opened)
     opened.append(good, None if columns is None else read_table(columns))
-    click.echo(f"{len(opened) - before} objects → {path}")
-    if len(good) < len(embeddings):
-        click.echo(f"{len(embeddings) - len(good):8d}  could not be embedded; see the log")
+    added, lost = len(opened) - before, len(embeddings) - len(good)
+    lines = [f"{added} objects → {path}"]
+    if lost:
+        lines.append(f"{lost:8d}  could not be embedded; see the log")
+    report({"output": path, "objects": added, "failed": lost}, lines)
 
 
 @catalog.command()
 @_path
-def compact(path):
+@printing
+def compact(path, report):
     """Bring a catalog into order after changes: small files, deleted rows, indexes.
 
     Example: astroclip catalog compact mine
@@ -236,12 +274,13 @@ def compact(path):
     from astroclip_astro.catalog import EmbeddingCatalog
 
     EmbeddingCatalog.open(path).compact()
-    click.echo(f"in order: {path}")
+    report({"output": path}, f"in order: {path}")
 
 
 @catalog.command()
 @_path
-def verify(path):
+@printing
+def verify(path, report):
     """Check every file of a catalog against its checksum.
 
     Example: astroclip catalog verify mine
@@ -249,11 +288,12 @@ def verify(path):
     from astroclip_astro.catalog import verify as check
 
     damages = check(path)
-    for damage in damages:
-        click.echo(f"{damage.path}: {damage.problem}")
+    report(
+        {"path": path, "damages": [asdict(damage) for damage in damages]},
+        [f"{damage.path}: {damage.problem}" for damage in damages] or f"all as written: {path}",
+    )
     if damages:
         raise CatalogError(f"{path} is damaged: {len(damages)} of its files are not as written")
-    click.echo(f"all as written: {path}")
 
 
 def _as_cone(text):

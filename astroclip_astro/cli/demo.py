@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from astroclip_astro.cli.printing import printing
+
 __all__ = ["demo"]
 
 _QUERIES, _NEIGHBOURS = 5, 3
@@ -18,7 +20,8 @@ _QUERIES, _NEIGHBOURS = 5, 3
     type=click.Path(dir_okay=False, path_type=Path),
     help="Figure to write.",
 )
-def demo(output):
+@printing
+def demo(output, report):
     """Embed mock spectra and images and find each galaxy's neighbours across modalities.
 
     Example: astroclip demo -o neighbours.png
@@ -32,36 +35,60 @@ def demo(output):
     every = range(len(survey))
     spectra = aa.embed([survey.spectrum(i) for i in every], progress=False)
     images = aa.embed([survey.cutout(i) for i in every], progress=False)
-    click.echo(
+    lines = [
         f"{len(survey)} mock galaxies that {spectra.attrs['model']} was not trained on, "
-        f"embedded twice: spectrum and image → {spectra.sizes['feature']} numbers each"
-    )
+        f"embedded twice: spectrum and image → {spectra.sizes['feature']} numbers each",
+        "",
+        "spectrum (z true)          its nearest images (cosine, z true)",
+    ]
     redshift = np.asarray(survey.truth["redshift"])
     similarity = spectra.astroclip.similarity(images).to_numpy()
     # Queries at evenly spaced ranks of redshift, so that near and far galaxies are both shown.
     order = np.argsort(redshift)
     queries = order[np.linspace(0, len(order) - 1, _QUERIES + 2).astype(int)[1:-1]]
     nearest = np.argsort(-similarity[queries], axis=1)[:, :_NEIGHBOURS]
-    click.echo("\nspectrum (z true)          its nearest images (cosine, z true)")
     for query, found in zip(queries, nearest, strict=True):
         cells = "   ".join(
             f"{'*' if i == query else ' '}{similarity[query, i]:.2f} z={redshift[i]:.3f}"
             for i in found
         )
-        click.echo(f"{spectra.object_id.values[query]:18s} z={redshift[query]:.3f}   {cells}")
+        lines.append(f"{spectra.object_id.values[query]:18s} z={redshift[query]:.3f}   {cells}")
     rank = (similarity > np.diag(similarity)[:, None]).sum(1) + 1
-    click.echo(
-        f"\n* the galaxy's own image. Among all {len(survey)} images it ranks "
-        f"{np.median(rank):.0f} in the median; by chance that would be {len(survey) / 2:.0f}."
-    )
+    lines += [
+        "",
+        f"* the galaxy's own image. Among all {len(survey)} images it ranks "
+        f"{np.median(rank):.0f} in the median; by chance that would be {len(survey) / 2:.0f}.",
+    ]
+    result = {
+        "output": output,
+        "objects": len(survey),
+        "median_rank": np.median(rank),
+        "queries": [
+            {
+                "object_id": spectra.object_id.values[query],
+                "redshift": redshift[query],
+                "nearest": [
+                    {
+                        "object_id": images.object_id.values[i],
+                        "score": similarity[query, i],
+                        "redshift": redshift[i],
+                    }
+                    for i in found
+                ],
+            }
+            for query, found in zip(queries, nearest, strict=True)
+        ],
+    }
     try:
         import matplotlib as mpl
     except ImportError:
-        click.echo("No figure: matplotlib is missing (pip install 'astroclip_astro[plot]').")
-        return
-    mpl.use("agg")
-    _draw(survey, redshift, similarity, queries, nearest).savefig(output, dpi=110)
-    click.echo(f"figure → {output}")
+        result["output"] = None
+        lines.append("No figure: matplotlib is missing (pip install 'astroclip_astro[plot]').")
+    else:
+        mpl.use("agg")
+        _draw(survey, redshift, similarity, queries, nearest).savefig(output, dpi=110)
+        lines.append(f"figure → {output}")
+    report(result, lines)
 
 
 def _draw(survey, redshift, similarity, queries, nearest):

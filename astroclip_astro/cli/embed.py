@@ -1,9 +1,12 @@
 """``astroclip embed``: files in, a table of embeddings out."""
 
+from collections import Counter
 from pathlib import Path
 
 import click
 
+from astroclip_astro.cli.names import Registered
+from astroclip_astro.cli.printing import printing
 from astroclip_astro.errors import InputError
 
 __all__ = ["embed"]
@@ -18,8 +21,14 @@ __all__ = ["embed"]
     type=click.Path(dir_okay=True, path_type=Path),
     help="Where to write: .parquet, .nc, .zarr, .fits, .vot or .ecsv.",
 )
-@click.option("--model", help="Name, checkpoint or .safetensors file; default: the bundled model.")
-@click.option("--survey", help="How to read the files; default: recognise each.")
+@click.option(
+    "--model",
+    type=Registered("model", files=True),
+    help="Name, checkpoint or .safetensors file; default: the bundled model.",
+)
+@click.option(
+    "--survey", type=Registered("survey"), help="How to read the files; default: recognise each."
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Objects per forward pass.")
 @click.option(
@@ -30,7 +39,8 @@ __all__ = ["embed"]
     help="Keep objects that cannot be embedded as NaN rows, or stop at the first.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-def embed(files, output, model, survey, device, batch_size, errors, overwrite):
+@printing
+def embed(files, output, model, survey, device, batch_size, errors, overwrite, report):
     """Embed spectra and cutouts from FILES.
 
     Every object of every file becomes one row, in the order given.
@@ -56,7 +66,12 @@ def embed(files, output, model, survey, device, batch_size, errors, overwrite):
     if not good:
         raise InputError(f"none of the {len(embeddings)} objects could be embedded; see the log")
     embeddings.astroclip.save(output, overwrite=overwrite)
-    click.echo(f"{good} of {len(embeddings)} objects embedded → {output}")
-    flagged = [flag for flags in embeddings.astroclip.flags for flag in flags]
-    for flag in sorted(set(flagged), key=flagged.count, reverse=True):
-        click.echo(f"{flagged.count(flag):8d}  {flag}")
+    flagged = Counter(flag for flags in embeddings.astroclip.flags for flag in flags)
+    flags = dict(flagged.most_common())
+    report(
+        {"output": output, "objects": len(embeddings), "embedded": good, "flags": flags},
+        [
+            f"{good} of {len(embeddings)} objects embedded → {output}",
+            *(f"{count:8d}  {flag}" for flag, count in flags.items()),
+        ],
+    )

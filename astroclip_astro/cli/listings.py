@@ -1,59 +1,61 @@
 """``astroclip models``, ``surveys`` and ``tasks``: what is there."""
 
-import json
 from dataclasses import asdict
 
 import click
 
+from astroclip_astro.cli.printing import aligned, printing
 from astroclip_astro.plugins import get_manager
 
-__all__ = ["models", "surveys", "tasks"]
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+__all__ = ["listing", "models", "surveys", "tasks"]
 
 
 @click.command()
-@_as_json
-def models(as_json):
+@printing
+def models(report):
     """List models; "bundled" ones work offline.
 
     Example: astroclip models
     """
-    _listing("model", ("name", "modalities", "embed_dim", "parameters", "bundled"), as_json)
+    listing("model", ("name", "modalities", "embed_dim", "parameters", "bundled"), report)
 
 
 @click.command()
-@_as_json
-def surveys(as_json):
+@printing
+def surveys(report):
     """List surveys whose files are recognised.
 
     Example: astroclip surveys
     """
-    _listing("survey", ("name", "modality"), as_json)
+    listing("survey", ("name", "modality"), report)
 
 
 @click.command()
-@_as_json
-def tasks(as_json):
+@printing
+def tasks(report):
     """List what can be predicted; heads that are not "fitted" are yours to fit.
 
     Example: astroclip tasks
     """
-    _listing("task", ("name", "fitted"), as_json)
+    listing("task", ("name", "fitted"), report)
 
 
-def _listing(kind, columns, as_json):
+def listing(kind, columns, report):
+    """List what is registered.
+
+    Parameters
+    ----------
+    kind : str
+        Of which kind.
+    columns : tuple of str
+        What to tell of each, before its summary; as JSON, everything is told.
+    report : callable
+        That of the command.
+    """
     entries = [asdict(entry) for entry in get_manager().entries(kind).values()]
-    if as_json:
-        click.echo(json.dumps(entries, indent=2, default=str))
-        return
+    columns = (*columns, "summary")
     rows = [[_cell(entry[column]) for column in columns] for entry in entries]
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    for row, summary in zip(
-        [columns, *rows], ["summary", *(entry["summary"] for entry in entries)], strict=True
-    ):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join([*cells, summary]))
+    report(entries, aligned([columns, *rows]))
 
 
 def _cell(value):

@@ -1,11 +1,14 @@
 """The ``astroclip`` command."""
 
 import logging
+import os
 import sys
+import traceback
 from importlib import import_module
 
 import click
 
+from astroclip_astro.cli.completion import VARIABLE
 from astroclip_astro.errors import AstroclipError
 from astroclip_astro.plugins import get_manager
 
@@ -15,6 +18,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "benchmark": "astroclip_astro.cli.benchmark:benchmark",
     "catalog": "astroclip_astro.cli.catalog:catalog",
+    "completion": "astroclip_astro.cli.completion:completion",
     "demo": "astroclip_astro.cli.demo:demo",
     "embed": "astroclip_astro.cli.embed:embed",
     "models": "astroclip_astro.cli.listings:models",
@@ -38,14 +42,40 @@ class _Group(click.Group):
             return getattr(import_module(module), attribute)
         return get_manager().commands(_COMMANDS).get(name)
 
+    def main(self, *args, **kwargs):
+        if VARIABLE in os.environ:
+            logging.disable()  # the Tab key is no moment for what a plugin does wrong
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (AstroclipError, OSError) as error:
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise  # click knows what to do
+        except Exception as error:
             if ctx.params["debug"]:
                 raise
-            click.echo(f"astroclip: {' '.join(str(error).split())}", err=True)
-            ctx.exit(1)
+            text = str(error)
+            if not isinstance(error, AstroclipError | OSError) or not text:
+                text = f"{type(error).__name__}: {text} (astroclip --debug … shows where)"
+            _end(ctx, text, 1)
+        except KeyboardInterrupt:
+            _interrupted(ctx)
+        except SystemExit as error:  # into which Lightning turns an interrupt
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            _interrupted(ctx)
+
+
+def _interrupted(ctx):
+    if ctx.params["debug"]:
+        traceback.print_exc()
+    _end(ctx, "interrupted", 130)  # as shells count it: 128, and the number of the signal
+
+
+def _end(ctx, text, code):
+    click.echo(f"astroclip: {' '.join(text.split())}", err=True)
+    ctx.exit(code)
 
 
 @click.group("astroclip", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,6 +1,5 @@
 """``astroclip plugins``: what is installed, a new one, and whether one does what it should."""
 
-import json
 import shlex
 from collections import Counter
 from dataclasses import asdict
@@ -8,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from astroclip_astro.cli.names import Registered
+from astroclip_astro.cli.printing import printing
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.plugins.template import KINDS, new_plugin
 
@@ -15,34 +16,30 @@ __all__ = ["plugins"]
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, tracebacks included.")
+@printing
 @click.pass_context
-def plugins(ctx, as_json):
+def plugins(ctx, report):
     """List plugins, what they register, and what is wrong with them.
 
     Example: astroclip plugins --json
     """
     if ctx.invoked_subcommand is not None:
-        if as_json:
-            known = plugins.commands[ctx.invoked_subcommand].params
-            if any(option.name == "as_json" for option in known):
-                raise click.UsageError(f"--json goes behind {ctx.invoked_subcommand}")
-            raise click.UsageError(f"{ctx.invoked_subcommand} has no --json")
+        if ctx.params["as_json"]:
+            raise click.UsageError(f"--json goes behind {ctx.invoked_subcommand}")
         return
     from astroclip_astro.cli.main import main
 
     main.list_commands(ctx)  # asks plugins for their commands, which can fail like any hook
     found = get_manager().plugins()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
+    lines = []
     for plugin in found:
         about = (f"{plugin['distribution']} {plugin['version']}".strip(), plugin["status"])
-        click.echo(f"{plugin['name']}  ({', '.join(filter(None, about))})")
+        lines.append(f"{plugin['name']}  ({', '.join(filter(None, about))})")
         for kind, names in plugin["entries"].items():
-            click.echo(f"    {kind}: {', '.join(names)}")
+            lines.append(f"    {kind}: {', '.join(names)}")
         for failure in plugin["failures"]:
-            click.echo(f"    FAILED in {failure['where']}: {failure['message']}")
+            lines.append(f"    FAILED in {failure['where']}: {failure['message']}")
+    report(found, lines)
 
 
 @plugins.command()
@@ -56,7 +53,8 @@ def plugins(ctx, as_json):
     metavar="FOLDER",
     help="Where to write; default: astroclip-NAME.",
 )
-def new(name, kind, folder):
+@printing
+def new(name, kind, folder, report):
     """Write a new plugin that works, to be edited.
 
     NAME is that of the plugin and of what it registers: lower-case letters, digits, hyphens.
@@ -65,13 +63,18 @@ def new(name, kind, folder):
     """
     folder = new_plugin(name, kind, folder)
     where = shlex.quote(str(folder))
-    click.echo(f"{folder} is a plugin that works. Next:")
-    click.echo(f'    cd {where} && python -m pip install -e ".[test]" && python -m pytest')
-    click.echo(f"    edit what README.md says, then: astroclip plugins check {name}")
+    report(
+        {"output": folder},
+        [
+            f"{folder} is a plugin that works. Next:",
+            f'    cd {where} && python -m pip install -e ".[test]" && python -m pytest',
+            f"    edit what README.md says, then: astroclip plugins check {name}",
+        ],
+    )
 
 
 @plugins.command()
-@click.argument("name")
+@click.argument("name", type=Registered("plugin"))
 @click.option(
     "--example",
     "examples",
@@ -80,9 +83,9 @@ def new(name, kind, folder):
     metavar="FILE",
     help="A file of the survey that it registers; repeat for several.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@printing
 @click.pass_context
-def check(ctx, name, examples, as_json):
+def check(ctx, name, examples, report):
     """Check whether the plugin NAME does what it should, and say how to mend it.
 
     The exit code is 1 if a check fails.
@@ -92,18 +95,17 @@ def check(ctx, name, examples, as_json):
     from astroclip_astro.testing.runner import check_with_files
 
     results = check_with_files(name, examples)
-    if as_json:
-        click.echo(json.dumps([asdict(result) for result in results], indent=2))
-    else:
-        for result in results:
-            subject = f"{result.subject}: " if result.subject else ""
-            reason = f"  ({result.message})" if result.outcome == "skipped" else ""
-            click.echo(f"{result.outcome:8s} {subject}{result.check}{reason}")
-            if result.outcome == "failed":
-                click.echo(f"         {result.message}")
-                click.echo(f"         Expected: {result.asserts}")
-                click.echo(f"         Fix: {result.fix}")
-        counts = Counter(result.outcome for result in results)
-        click.echo(", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped")))
+    lines = []
+    for result in results:
+        subject = f"{result.subject}: " if result.subject else ""
+        reason = f"  ({result.message})" if result.outcome == "skipped" else ""
+        lines.append(f"{result.outcome:8s} {subject}{result.check}{reason}")
+        if result.outcome == "failed":
+            lines.append(f"         {result.message}")
+            lines.append(f"         Expected: {result.asserts}")
+            lines.append(f"         Fix: {result.fix}")
+    counts = Counter(result.outcome for result in results)
+    lines.append(", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped")))
+    report([asdict(result) for result in results], lines)
     if any(result.outcome == "failed" for result in results):
         ctx.exit(1)

@@ -4,28 +4,34 @@ from pathlib import Path
 
 import click
 
-from astroclip_astro.errors import InputError
+from astroclip_astro.cli.names import Registered
+from astroclip_astro.cli.printing import printing, report_table
 
 __all__ = ["predict"]
 
-_SUFFIXES = (".ecsv", ".fits", ".parquet")
-
 
 @click.command()
-@click.argument("task")
+@click.argument("task", type=Registered("task", files=True))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=f"Where to write: {', '.join(_SUFFIXES)}; default: print.",
+    help="Where to write: .fits, .vot, .ecsv or .parquet; default: print.",
 )
 @click.option("--samples", type=click.IntRange(min=0), default=0, help="Samples for each object.")
-@click.option("--model", help="Name, checkpoint or .safetensors file; default: the bundled model.")
-@click.option("--survey", help="How to read the files; default: recognise each.")
+@click.option(
+    "--model",
+    type=Registered("model", files=True),
+    help="Name, checkpoint or .safetensors file; default: the bundled model.",
+)
+@click.option(
+    "--survey", type=Registered("survey"), help="How to read the files; default: recognise each."
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-def predict(task, files, output, samples, model, survey, device, overwrite):
+@printing
+def predict(task, files, output, samples, model, survey, device, overwrite, report):
     """Predict TASK for the spectra and cutouts in FILES.
 
     TASK is a file with a head of your own, or one of those that "astroclip tasks" calls fitted.
@@ -33,14 +39,12 @@ def predict(task, files, output, samples, model, survey, device, overwrite):
 
     Example: astroclip predict head.safetensors spec-*.fits -o redshifts.ecsv
     """
+    from astroclip_astro.output import check_target
+    from astroclip_astro.table_files import SUFFIXES
+
     # Checked before the work, so that it is not lost to a typing error.
     if output is not None:
-        if output.suffix not in _SUFFIXES:
-            raise InputError(f"{output}: expected one of {', '.join(_SUFFIXES)}")
-        if not output.parent.is_dir():
-            raise InputError("its folder does not exist", object_id=str(output))
-        if output.exists() and not overwrite:
-            raise FileExistsError(f"{output} exists: choose another name, or --overwrite it")
+        check_target(output, SUFFIXES, overwrite=overwrite)
 
     import astroclip_astro as aa
 
@@ -53,29 +57,7 @@ def predict(task, files, output, samples, model, survey, device, overwrite):
         device=device,
         errors="flag",
     )
-    if output is None:
-        for column in table.itercols():
-            if column.dtype.kind == "f":
-                column.info.format = ".5g"
-        click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
-    else:
-        if output.suffix == ".fits":
-            table = _for_fits(table)
-        table.write(output, overwrite=overwrite)
-        good = sum(reason == "" for reason in table["reason"])
-        click.echo(f"{good} of {len(table)} objects → {output}")
-
-
-def _for_fits(table):
-    """The same where keywords have eight characters and units no logarithms."""
-    from astropy.units import FunctionUnitBase
-
-    table = table.copy()
-    table.meta = {"comments": [f"{name} = {text}" for name, text in table.meta.items()]}
-    for name in table.colnames:
-        unit = table[name].info.unit
-        if isinstance(unit, FunctionUnitBase):
-            table[name] = table[name].value
-            table[name].info.unit = None  # a masked column hands its own down
-            table[name].info.description = f"in {unit}"
-    return table
+    for column in table.itercols():
+        if column.dtype.kind == "f":
+            column.info.format = ".5g"  # no more digits than anyone reads, where it is printed
+    report_table(table, output, report)

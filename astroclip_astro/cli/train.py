@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from astroclip_astro.cli.printing import printing
 from astroclip_astro.errors import InputError
 
 __all__ = ["train"]
@@ -11,7 +12,7 @@ __all__ = ["train"]
 
 @click.command()
 @click.argument("kind", type=click.Choice(["specformer", "image", "align"]))
-@click.argument("config")
+@click.argument("config", type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--out",
@@ -20,7 +21,8 @@ __all__ = ["train"]
     help="Folder of the run; an interrupted one goes on.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def train(kind, config, out, quiet):
+@printing
+def train(kind, config, out, quiet, report):
     """Train a spectrum encoder, an image encoder, or their alignment.
 
     CONFIG is a YAML file, or the name of one that comes with the package: laptop, gpu or paper.
@@ -35,4 +37,4 @@ def train(kind, config, out, quiet):
             f"training needs {error.name}: python -m pip install 'astroclip_astro[train]'"
         ) from error
     path = run(kind, read_config(config, kind), out, progress=not quiet)
-    click.echo(f"trained → {path}")
+    report({"output": path}, f"trained → {path}")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.notebooks import html_table
 from astroclip_astro.quality import Quality
 
 __all__ = ["GalaxyModel"]
@@ -183,6 +184,26 @@ class GalaxyModel(nn.Module):
         low, high = self.training_range.get(modality, (-np.inf, np.inf))
         level = get_modality(modality).level(flux).cpu().numpy()
         return np.where((level < low) | (level > high), int(Quality.OUT_OF_TRAINING_RANGE), 0)
+
+    def _repr_html_(self):
+        about = html_table(
+            f"{type(self).__name__} {self.name!r}",
+            [
+                ("modalities", ", ".join(self.modalities)),
+                ("vectors", f"{self.embed_dim} numbers"),
+                ("parameters", f"{sum(p.numel() for p in self.parameters()):,}"),
+                ("device", f"{self.device}, {self.dtype}".replace("torch.", "")),
+                ("SHA-256 of the weights", self.weights_sha256 or "not saved"),
+            ],
+        )
+        settings = [
+            (modality, name, value)
+            for modality, values in self.preprocessing_dict().items()
+            for name, value in values.items()
+        ]
+        title = f"preprocessing {self.preprocessing_hash}"
+        header = ("modality", "setting", "value")
+        return about + html_table(title, settings, header=header, folded=True)
 
     def __repr__(self):
         parameters = sum(p.numel() for p in self.parameters())

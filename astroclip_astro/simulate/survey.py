@@ -16,10 +16,10 @@ from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty
 from astropy.table import QTable
 from specutils import Spectrum
-from tqdm import tqdm
 
 from astroclip_astro.adapters.planes import tangent_wcs
 from astroclip_astro.errors import InputError
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate.images import PIXEL_SCALE
 from astroclip_astro.simulate.noise import observed_flux
@@ -151,7 +151,7 @@ class MockSurvey:
         todo = [index for shard in missing for index in shard]
         with (
             _mapper(n_jobs or os.cpu_count()) as map_,
-            tqdm(total=n, initial=n - len(todo), unit="galaxy", disable=not progress) as bar,
+            progress_bar(progress=progress, total=n, initial=n - len(todo), unit="galaxy") as bar,
         ):
             galaxies = map_(partial(simulate_galaxy, seed), todo)
             for indices in missing:

@@ -43,3 +43,7 @@ def __getattr__(name):
     if name not in _EXPLANATIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_EXPLANATIONS[name]}"), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

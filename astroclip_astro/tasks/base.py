@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from astroclip_astro.embedding_schema import COMPANION, PROVENANCE, compared, from_table
 from astroclip_astro.errors import InputError, ProvenanceError, WeightsError
+from astroclip_astro.notebooks import html_table
 from astroclip_astro.quality import Quality
 from astroclip_astro.tensor_files import read_tensors, write_tensors
 
@@ -83,6 +84,23 @@ class Head(BaseEstimator):
         }
         tensors = {name: torch.as_tensor(array) for name, array in self._arrays().items()}
         write_tensors(path, {k: v.contiguous().clone() for k, v in tensors.items()}, about)
+
+    def _repr_html_(self):
+        rows = [(name, repr(value)) for name, value in self.get_params(deep=False).items()]
+        if hasattr(self, "n_features_in_"):
+            kinds = " and ".join(self.modalities_) or "plain"
+            learned = f"{kinds} vectors of {self.n_features_in_} numbers"
+            if self.provenance_:
+                learned += f" by {_named(self.provenance_)}"
+            rows.append(("learned from", learned))
+            units = dict(zip(getattr(self, "names_", ()), getattr(self, "units_", ()), strict=True))
+            if units:
+                named = (f"{name} ({unit})" if unit else name for name, unit in units.items())
+                rows.append(("answers", ", ".join(named)))
+        return html_table(f"{type(self).__name__} {self.kind!r}", rows)
+
+    def _repr_mimebundle_(self, **kwargs):  # scikit-learn's own comes first else
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _arrays(self):
         """What was learned, by name."""

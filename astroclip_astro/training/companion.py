@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from torch import nn
-from tqdm import trange
 
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.models.companion import Companion
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.training.contrastive import contrastive_loss
 
 __all__ = ["align_companion"]
@@ -94,7 +94,7 @@ def align_companion(
     )
     rng = np.random.default_rng(seed)
     lowest, highest = np.inf, -np.inf
-    bar = trange(steps, unit="step", disable=None if progress else True)
+    bar = progress_bar(range(steps), progress=None if progress else False, unit="step")
     for _ in bar:
         rows = rng.choice(n, batch_size, replace=False)
         flux = torch.as_tensor(observe(rows, rng), dtype=torch.float32)

@@ -1,5 +1,7 @@
 """Embedding catalogs: made, changed, opened anew, matched on the sky, and read."""
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -473,3 +475,20 @@ def test_neighbors_graph_of_equal_vectors(make_vectors, tmp_path):
 def test_no_graph(small, k, keywords, message):
     with pytest.raises(InputError, match=message):
         small.neighbors_graph(k, **{"modality": "image"} | keywords)
+
+
+def test_html_shows_the_same_and_no_text_of_a_file_is_markup(make_vectors, tmp_path):
+    evil = "<img src=x onerror=alert(1)>&amp;"
+    rows = make_vectors(5, attrs={"model": evil})
+    columns = Table({"object_id": rows.object_id.values, "mass": np.arange(5.0) * u.kg})
+    columns["mass"].info.description = evil
+    catalog = EmbeddingCatalog.create(tmp_path / "<b>", rows, columns)
+    tree = ET.fromstring(f"<div>{catalog._repr_html_()}</div>")
+    assert tree.findtext(".//caption") == f"EmbeddingCatalog {str(catalog.path)!r}"
+    rows = [[cell.text for cell in row] for row in tree.iter("tr")]
+    assert ["objects", "5"] in rows
+    assert ["image vectors", "5 of 16 numbers"] in rows
+    assert ["mass", "number", "kg", evil] in rows
+    assert ["model", evil] in rows
+    assert {row[0] for row in rows} >= set(catalog.columns)
+    assert {"img", "b"}.isdisjoint(element.tag for element in tree.iter())

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 import astroclip_astro as aa
 from astroclip_astro.catalog import EmbeddingCatalog
-from astroclip_astro.cli.catalog import catalog as group
 from astroclip_astro.cli.main import main
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.simulate import MockSurvey
@@ -60,12 +59,6 @@ def few(mocks, tmp_path):
     columns = Table({"object_id": rows.object_id.values, "mass": np.arange(6.0) * u.kg})
     EmbeddingCatalog.create(tmp_path / "few", rows, columns)
     return tmp_path / "few"
-
-
-@pytest.mark.parametrize("name", sorted(group.commands))
-def test_help_of_a_command_ends_with_an_example_of_it(name):
-    text = good(name, "--help").partition("\nOptions:")[0].rstrip().splitlines()[-1]
-    assert text.strip().startswith(f"Example: astroclip catalog {name}")
 
 
 def test_list_names_every_catalog_and_recipe():

@@ -40,6 +40,9 @@ def test_train_from_a_file(tmp_path):
     path = tmp_path / "run" / "mine.safetensors"
     assert f"trained → {path}" in said
     assert aa.load_model(path).name == "mine"
+    # Again, with a progress bar, which is no part of the answer.
+    said = run("train", "specformer", file, "-o", tmp_path / "run", "--json")
+    assert json.loads(said) == {"output": str(path)}
 
 
 def test_mistakes_end_in_one_line(tmp_path):
@@ -64,3 +67,5 @@ def test_benchmark(tmp_path):
     for name in ("predicted-image.png", "recall.png", "map-spectrum.png", "properties.tex"):
         assert (out / name).stat().st_size > 500
     assert run(*arguments, "--no-baselines", "-o", out) == said
+    again = json.loads(run(*arguments, "--no-baselines", "-o", out, "--json"))
+    assert again == {"output": str(out), **kept}

@@ -1,10 +1,13 @@
 """What is special to each head, against the same done by hand."""
 
 import copy
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import torch
+from astropy import units as u
+from astropy.table import QTable
 from scipy.special import logsumexp
 from scipy.stats import kstest, multivariate_normal, norm
 
@@ -332,3 +335,23 @@ def test_what_the_encoder_was_not_trained_for_gets_wider_intervals(embedded):
     width = (two[:, 2] - two[:, 0]) / (one[:, 2] - one[:, 0])
     np.testing.assert_allclose(width, np.where(np.arange(20) < 10, 3, 1), rtol=1e-6)
     np.testing.assert_allclose(two[10:], one[10:])
+
+
+# In a notebook
+
+
+def test_html_says_what_was_learned_and_no_name_of_a_table_is_markup(data):
+    x, y, _ = data
+    evil = "<script>alert(1)</script>"
+    head = NeighborsHead(metric=evil)
+    shown = head._repr_mimebundle_()
+    assert shown["text/plain"] == repr(head)
+    tree = ET.fromstring(f"<div>{shown['text/html']}</div>")
+    assert tree.findtext(".//caption") == "NeighborsHead 'neighbors'"
+    assert ["metric", repr(evil)] in [[cell.text for cell in row] for row in tree.iter("tr")]
+    head = LinearHead().fit(x, QTable({evil: y[:, 0] * u.Gyr, "mass": y[:, 1]}))
+    tree = ET.fromstring(f"<div>{head._repr_html_()}</div>")
+    rows = [[cell.text for cell in row] for row in tree.iter("tr")]
+    assert ["learned from", "plain vectors of 4 numbers"] in rows
+    assert ["answers", f"{evil} (Gyr), mass"] in rows
+    assert list(tree.iter("script")) == []

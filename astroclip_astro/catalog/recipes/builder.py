@@ -13,7 +13,6 @@ import lance
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from astroclip_astro.api import embed
 from astroclip_astro.catalog.catalog import EmbeddingCatalog
@@ -25,6 +24,7 @@ from astroclip_astro.catalog.store import Store
 from astroclip_astro.embedding_schema import COLUMNS
 from astroclip_astro.errors import AstroclipError, CatalogError, InputError
 from astroclip_astro.inputs import is_single
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.weights import load_model
 
 __all__ = ["REPORT", "build"]
@@ -223,14 +223,9 @@ def _embed(recipe, entries, model, work, progress, empty):
             f"{key!r} of source {source!r}: bring them back, or remove {work} to begin anew"
         )
     read = {source.name: one.read for source, one in zip(recipe.sources, entries, strict=True)}
-    bar = tqdm(
-        [one for one in wanted if one not in done],
-        unit="entry",
-        delay=0 if progress else 2,
-        disable=None if progress is None else not progress,
-    )
+    missing = [one for one in wanted if one not in done]
     pending = []
-    for source, key in bar:
+    for source, key in progress_bar(missing, progress=progress, unit="entry"):
         pending += [(source, key, one) for one in _read(read[source], key)]
         if len(pending) >= _BATCH:
             lance.write_dataset(_rows(pending, recipe, model, schema), place, mode="append")

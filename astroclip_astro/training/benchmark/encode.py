@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.models.base import GalaxyModel
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.training.chance import noise_generator
 
 __all__ = ["PatchMean", "embed_source", "fingerprint"]
@@ -146,9 +146,8 @@ def embed_source(source, model, *, folder, n=None, seed=0, progress=True):
     folder.mkdir(parents=True, exist_ok=True)
     blocks = []
     starts = range(0, n, _BLOCK)
-    for start in tqdm(
-        starts, desc=f"embed {model.name}", unit="block", disable=None if progress else True
-    ):
+    shown = None if progress else False
+    for start in progress_bar(starts, progress=shown, desc=f"embed {model.name}", unit="block"):
         stop = min(start + _BLOCK, n)
         path = folder / f"{start:09d}-{stop:09d}.npz"
         if not path.exists():

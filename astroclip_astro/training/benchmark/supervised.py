@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from astroclip_astro.adapters.image import ImagePreprocessing
 from astroclip_astro.errors import InputError
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.training.baselines import (
     ConvAttention,
     PhotometryMLP,
@@ -272,9 +272,8 @@ def _network(name, n_out, preprocessing):
 def _over(source, rows, seed, function, progress):
     """What a function of batches gives for the objects, NaN for those that cannot be read."""
     parts = []
-    for start in tqdm(
-        range(0, len(rows), _BLOCK), unit="block", disable=None if progress else True
-    ):
+    starts, shown = range(0, len(rows), _BLOCK), None if progress else False
+    for start in progress_bar(starts, progress=shown, unit="block"):
         block = rows[start : start + _BLOCK]
         batch = source.read(block, noise_generator(seed, _MEASURING, block[0]))
         made = function(batch).double().numpy()

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from astroclip_astro.models import clip_loss
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.training.mini.relative_redshift import LARGEST_SHIFT
 from astroclip_astro.training.mini.shapes import shapes
 
@@ -57,7 +57,7 @@ def observed_tokens(backbone, observer, folder, *, progress=True):
     first, last = observer.wavelength[[0, -1]].tolist()
     window = first * (1 + LARGEST_SHIFT), last * (1 - LARGEST_SHIFT)
     parts = []
-    for start in tqdm(range(0, len(observer), CHUNK), desc="tokens", disable=not progress):
+    for start in progress_bar(range(0, len(observer), CHUNK), progress=progress, desc="tokens"):
         index = torch.arange(start, min(start + CHUNK, len(observer)))
         path = folder / f"{start:07d}-{index[-1] + 1:07d}.npz"
         if not path.exists():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.training.optimizer import decay_groups
 from astroclip_astro.training.schedule import warmup_cosine
 
@@ -71,7 +71,7 @@ def fit(task, out, *, steps, batch_size, warmup, learning_rate=1e-3, seed=0, pro
         raise ValueError(f"{len(task.observer)} objects are fewer than a batch of {batch_size}")
     task.train()
     with torch.random.fork_rng(devices=[]), (out / "log.jsonl").open("a") as journal:
-        bar = tqdm(range(start, steps), initial=start, total=steps, disable=not progress)
+        bar = progress_bar(range(start, steps), progress=progress, initial=start, total=steps)
         for step in bar:
             epoch, part = divmod(step, per_epoch)
             torch.manual_seed(seed + epoch)

@@ -9,9 +9,9 @@ import click
 import numpy as np
 import torch
 from astropy.table import QTable
-from tqdm import tqdm
 
 from astroclip_astro.embeddings import make_embeddings
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.tasks import FlowHead, MLPHead, VotesHead, votes_from_labels
 from astroclip_astro.training.benchmark.morphology import mock_labels
@@ -68,7 +68,7 @@ def observed_embeddings(model, survey, rows, modality, *, seed=0, progress=True)
     vectors = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
-        for start in tqdm(range(0, len(rows), _BLOCK), desc=modality, disable=not progress):
+        for start in progress_bar(range(0, len(rows), _BLOCK), progress=progress, desc=modality):
             observer = MockObserver(
                 survey, **model.preprocessing, rows=rows[start : start + _BLOCK]
             )
