@@ -61,7 +61,7 @@ def position(center):
     Raises
     ------
     InputError
-        If it is something else.
+        If it is something else, not finite, or masked.
 
     Examples
     --------
@@ -72,6 +72,8 @@ def position(center):
     """
     if not isinstance(center, SkyCoord) or not center.isscalar:
         raise InputError(f"{center!r} is no position: expected one SkyCoord")
+    if np.any(getattr(center, "mask", False)):
+        raise InputError("the position is masked: select those that are known")
     icrs = center.icrs
     ra, dec = icrs.ra.deg, icrs.dec.deg
     if not np.isfinite([ra, dec]).all():

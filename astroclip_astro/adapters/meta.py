@@ -58,6 +58,7 @@ def stated(meta, key):
     Returns
     -------
     object or None
+        None where it is masked, too.
 
     Examples
     --------
@@ -65,8 +66,11 @@ def stated(meta, key):
     >>> stated({"RA": 150.1}, "ra")
     150.1
     """
-    value = meta.get(key)
-    return meta.get(key.upper()) if value is None else value
+    for name in (key, key.upper()):
+        value = meta.get(name)
+        if value is not None and not np.any(getattr(value, "mask", False)):
+            return getattr(value, "unmasked", value)
+    return None
 
 
 def band_names(meta):
@@ -114,7 +118,7 @@ def sky_position(meta):
     Returns
     -------
     astropy.coordinates.SkyCoord or None
-        ICRS; None if nothing finite is stated.
+        ICRS; None if nothing finite is stated, or it is masked.
 
     Raises
     ------

@@ -243,7 +243,7 @@ def _columns(spectrum, object_id):
     for name, value in given.items():
         try:
             if name in _UNITS:
-                value = np.nan if value is None else u.Quantity(value, _UNITS[name]).value
+                value = np.nan if value is None else _known(value, _UNITS[name])
             values = np.broadcast_to(np.reshape(value, -1), rows).tolist()
             columns[name] = [_TYPES.get(name, float)(each) for each in values]
         except (TypeError, ValueError) as error:
@@ -253,6 +253,12 @@ def _columns(spectrum, object_id):
                 object_id=object_id,
             ) from error
     return columns
+
+
+def _known(value, unit):
+    """Numbers in a unit, NaN where they are masked: what is under a mask is no value."""
+    numbers = u.Quantity(getattr(value, "unmasked", value), unit).value
+    return np.where(getattr(value, "mask", False), np.nan, numbers)
 
 
 def _medium(spectrum, survey):

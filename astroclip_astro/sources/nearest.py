@@ -62,7 +62,9 @@ class NearestSpectrum(Source):
         except InputError as error:
             if error.object_id or not getattr(coordinate, "isscalar", False):
                 raise
-            raise InputError(str(error), object_id=coordinate.to_string("hmsdms")) from error
+            # Of coordinates of which some are masked, the text of one is a list.
+            name = "".join(coordinate.to_string("hmsdms")).strip()
+            raise InputError(str(error), object_id=name) from error
         return spectrum
 
     def choose(self, table):

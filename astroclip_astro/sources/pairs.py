@@ -5,7 +5,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Column, Table
 
-from astroclip_astro.adapters.meta import sky_position
+from astroclip_astro.adapters.meta import sky_position, stated
 from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.sky import angle
 from astroclip_astro.sources.base import Source, fetch_all, get_source
@@ -32,10 +32,10 @@ def match(image_source, spectrum_source, coordinates, *, radius=1 * u.arcsec):
     -------
     astropy.table.Table
         One row per place, in the order given, none left out. Columns ``ra`` and ``dec`` of the
-        place (deg, ICRS); ``separation`` of the spectrum from it (arcsec), NaN without one;
-        ``object_id`` and ``redshift`` of the spectrum, "" and NaN without one; ``spectrum`` and
-        ``image``, what the sources give, or None; ``reason``, "" for a pair, otherwise what is
-        missing and why.
+        place (deg, ICRS), NaN where it is masked; ``separation`` of the spectrum from it (arcsec),
+        NaN without one; ``object_id`` and ``redshift`` of the spectrum, "" and NaN without one;
+        ``spectrum`` and ``image``, what the sources give, or None; ``reason``, "" for a pair,
+        otherwise what is missing and why.
 
     Raises
     ------
@@ -140,9 +140,13 @@ def _places(coordinates):
 
 def _row(place, spectrum, image, radius):
     """One row: what there is, and what is missing."""
+    known = not np.any(getattr(place, "mask", False))
+    if not known:
+        # Whatever the sources say: what lies under a mask is no place.
+        spectrum = image = InputError("the position is masked: select those that are known")
     row = {
-        "ra": place.ra.deg,
-        "dec": place.dec.deg,
+        "ra": float(place.ra.deg) if known else np.nan,
+        "dec": float(place.dec.deg) if known else np.nan,
         "separation": np.nan,
         "object_id": "",
         "redshift": np.nan,
@@ -151,24 +155,39 @@ def _row(place, spectrum, image, radius):
     }
     missing = []
     try:
-        if isinstance(spectrum, AstroclipError):
-            raise spectrum
-        apart = _separation(place, getattr(spectrum, "meta", {}), radius)
+        meta = getattr(_given(spectrum), "meta", {})
+        name = stated(meta, "object_id")
+        row |= {
+            "separation": _separation(place, meta, radius),
+            "object_id": "" if name is None else str(name),
+            "redshift": _redshift(meta),
+            "spectrum": spectrum,
+        }
     except AstroclipError as error:
         missing.append(f"no spectrum: {error}")
-    else:
-        redshift = spectrum.meta.get("redshift")
-        row |= {
-            "spectrum": spectrum,
-            "separation": apart,
-            "object_id": str(spectrum.meta.get("object_id", "")),
-            "redshift": np.nan if redshift is None else float(redshift),
-        }
-    if isinstance(image, AstroclipError):
-        missing.append(f"no image: {image}")
-    else:
-        row["image"] = image
+    try:
+        row["image"] = _given(image)
+    except AstroclipError as error:
+        missing.append(f"no image: {error}")
     return {**row, "reason": "; ".join(missing)}
+
+
+def _given(fetched):
+    """What a source gave for a place; its error is raised."""
+    if isinstance(fetched, AstroclipError):
+        raise fetched
+    if fetched is None:
+        raise InputError("the source gave nothing")
+    return fetched
+
+
+def _redshift(meta):
+    """Redshift of a spectrum, NaN where it is not known; an error if it is no number."""
+    redshift = stated(meta, "redshift")
+    try:
+        return np.nan if redshift is None else u.Quantity(redshift, u.one).value.item()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the source gives {redshift!r} as its redshift, no number") from error
 
 
 def _separation(place, meta, radius):
@@ -182,7 +201,7 @@ def _separation(place, meta, radius):
             f"the nearest one is {apart.arcsec:.6g} arcsec away, further than {radius.arcsec:g} "
             "arcsec"
         )
-    return apart.arcsec
+    return float(apart.arcsec)
 
 
 def _objects(name, values):

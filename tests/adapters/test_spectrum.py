@@ -14,6 +14,8 @@ from astropy.nddata import (
     UnknownUncertainty,
     VarianceUncertainty,
 )
+from astropy.table import MaskedColumn
+from astropy.utils.masked import Masked
 from specutils import Spectrum, Spectrum1D, SpectrumCollection, SpectrumList
 
 from astroclip_astro.adapters.flux_density import to_ivar_function
@@ -417,6 +419,48 @@ def test_redshift_is_a_label():
 def test_coordinates(meta, expected):
     record = one(spectrum(meta=meta))
     assert (record.ra, record.dec) == pytest.approx(expected, nan_ok=True)
+
+
+MASKED = [
+    np.ma.masked,
+    Masked(0.25, mask=True),
+    Masked(0.25 * u.one, mask=True),
+    MaskedColumn([0.25], mask=[True]),
+    np.ma.array([0.25], mask=[True]),
+]
+
+
+@pytest.mark.parametrize("value", MASKED, ids=lambda value: type(value).__name__)
+def test_what_is_masked_is_unknown(value):
+    record = one(spectrum(meta={"redshift": value}))
+    assert np.isnan(record.redshift)
+    meta = {"frame": "rest", "redshift": value}
+    assert "no redshift to undo it" in one(spectrum(meta=meta)).reason
+
+
+@pytest.mark.parametrize(
+    "value", [np.ma.masked, Masked(150.0, mask=True), Masked(150 * u.deg, mask=True)], ids=str
+)
+def test_a_masked_position_is_unknown(value):
+    record = one(spectrum(meta={"ra": value, "dec": 2.0}))
+    assert np.isnan(record.ra)
+    assert record.dec == 2.0
+    known = one(spectrum(meta={"ra": Masked(150 * u.deg, mask=False), "dec": 2.0}))
+    assert known.ra == 150
+
+
+def test_rows_of_which_some_are_masked():
+    values = Masked([1.0, 2.0], mask=[False, True])
+    obj = spectrum(
+        flux=np.stack([FLUX, FLUX]),
+        meta={
+            "coord": SkyCoord(values * u.deg, [3, 4] * u.deg),
+            "redshift": MaskedColumn([0.1, 0.2], mask=[True, False]),
+        },
+    )
+    first, second = spectrum_records(obj)
+    assert (first.ra, second.redshift) == (1.0, 0.2)
+    assert np.isnan([first.redshift, second.ra]).all()
 
 
 def test_coordinates_of_rows_keep_their_unit():

@@ -1,6 +1,8 @@
 import email.utils
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -30,11 +32,8 @@ def ask(archive, validate=text, **kwargs):
 
 
 @pytest.fixture
-def slept(monkeypatch):
-    """Every wait is noted instead of waited."""
-    waits = []
-    monkeypatch.setattr(http.time, "sleep", waits.append)
-    return waits
+def slept(stopped_clock):
+    return stopped_clock(http).waits
 
 
 FAULTS = ("html", "429", "500", "truncated", "dropped")
@@ -110,6 +109,7 @@ def test_waits_double_with_jitter(slept):
     with Archive(hello, lambda number, url: "500") as archive, pytest.raises(InputError):
         ask(archive, retries=4, backoff=1.0)
     assert len(slept) == 4
+    assert len(set(slept)) == 4
     assert all(2**i / 2 <= wait <= 2**i for i, wait in enumerate(slept))
 
 
@@ -129,5 +129,75 @@ def test_retry_after_is_honoured_within_reason(slept, stated, low, high):
         stated = email.utils.formatdate(time.time() + 60, usegmt=True)
     with Archive(hello, once("429"), retry_after=stated) as archive:
         assert ask(archive) == "hello, astronomer"
-    (wait,) = slept
-    assert low <= wait <= high
+    assert low <= sum(slept) <= high
+
+
+def test_a_longer_wait_is_not_added_to_the_retrys_own(slept):
+    with Archive(hello, once("429"), retry_after="7") as archive:
+        ask(archive, backoff=4.0)
+    assert 2 <= slept[0] <= 4
+    assert sum(slept) == pytest.approx(7)
+
+
+def test_retry_after_holds_for_all_who_share_the_pace(slept):
+    pace = http.Pace()
+    with Archive(hello, once("429"), retry_after="7") as archive:
+        with pytest.raises(InputError, match="429"):
+            ask(archive, retries=0, pace=pace)
+        assert slept == []
+        ask(archive)  # another archive, as it were
+        assert slept == []
+        ask(archive, pace=pace)
+    assert slept == [7]
+
+
+def test_retries_keep_the_interval(slept):
+    pace = http.Pace()
+    with Archive(hello, once("500", "html")) as archive:
+        ask(archive, pace=pace, interval=3.0)
+        ask(archive, pace=pace, interval=3.0)
+    assert len(archive.requests) == 4
+    assert [wait for wait in slept if wait] == [3, 3, 3]
+
+
+def test_an_archive_that_says_it_is_busy_is_left_alone(slept):
+    def busy_once(response):
+        if len(archive.requests) == 1:
+            raise http.BusyError("60 queries a minute", 60.0)
+        return response.text
+
+    with Archive(hello) as archive:
+        assert ask(archive, busy_once) == "hello, astronomer"
+    assert sum(slept) == 60
+
+
+def test_threads_take_turns(stopped_clock):
+    class MustWaitError(Exception):
+        pass
+
+    clock, pace, together = stopped_clock(http), http.Pace(), threading.Barrier(8)
+
+    def take(_):
+        together.wait(20)
+        try:
+            pace.wait(2.0)
+        except MustWaitError:
+            return False
+        return True
+
+    def refuse(seconds):
+        raise MustWaitError
+
+    clock.sleep = refuse
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            assert sum(pool.map(take, range(8))) == 1
+            clock.now += 2
+
+
+def test_a_turn_that_is_waited_for_can_be_postponed(stopped_clock):
+    clock, pace = stopped_clock(http), http.Pace()
+    pace.wait(5.0)
+    clock.meanwhile = [lambda: pace.postpone(60.0)]
+    pace.wait(5.0)
+    assert clock.waits == [5.0, 55.0]

@@ -352,6 +352,41 @@ class TestCache:
         np.testing.assert_array_equal(first[0].data, kept[0].data)
         assert len(archive.requests) == 3
 
+    # Astropy tells of keywords that it cannot mend.
+    @pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+    @pytest.mark.parametrize("card", [b"version = 'DR9'", b"VERSI@N = 'DR9'", b"VERSION = DR9"])
+    def test_headers_that_are_not_strictly_fits(self, viewer, archive, tmp_path, card):
+        cutout = viewer.cutout
+
+        def not_strict(query):
+            status, kind, content = cutout(query)
+            strict = b"VERSION = 'DR9     '"
+            assert content.count(strict) == 1
+            return status, kind, content.replace(strict, card.ljust(len(strict)))
+
+        viewer.cutout = not_strict
+        (first,) = LegacySurvey.get_images(PLACE, size=8)
+        (again,) = LegacySurvey.get_images(PLACE, size=8)
+        assert len(archive.requests) == 1
+        np.testing.assert_array_equal(first[0].data, again[0].data)
+        assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".fits"]
+
+    @pytest.mark.parametrize("error", [OSError, ValueError, fits.VerifyError, KeyboardInterrupt])
+    def test_what_cannot_be_written_leaves_nothing_behind(
+        self, archive, tmp_path, monkeypatch, error
+    ):
+        def fail(*args, **kwargs):
+            raise error("no space left")
+
+        monkeypatch.setattr("astroclip_astro.sources.legacysurvey.cache._raw", fail)
+        if error is KeyboardInterrupt:
+            with pytest.raises(KeyboardInterrupt):
+                LegacySurvey.get_images(PLACE, size=8)
+        else:
+            (image,) = LegacySurvey.get_images(PLACE, size=8)
+            assert image[0].shape == (3, 8, 8)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
     def test_folder_that_cannot_be_written(self, archive, tmp_path):
         (tmp_path / "file").touch()
         with conf.set_temp("cache_location", str(tmp_path / "file")):
@@ -410,11 +445,14 @@ class TestBricks:
         viewer.add_bricks(150.1, 2.2, rows=(0,), columns=(0,))
         place = PLACE.spherical_offsets_by(0 * u.deg, BRICK * 0.49 * u.deg)
         with playing(viewer, tmp_path):
-            image = self.fetch(place, size=64, invvar=True)
+            image = self.fetch(place, size=64, invvar=True, maskbits=True)
         blank = (image[0].data == 0).all((0, 2))
         assert blank[-15:].all()
         assert not blank[:32].any()
         np.testing.assert_array_equal(image[0].data == 0, image[1].data == 0)
+        # NPRIMARY, outside of any brick's primary region, and not 0 for a good pixel.
+        assert (image[2].data[blank] == 1).all()
+        assert set(np.unique(image[2].data[~blank])) - {0, 1}
 
     def test_files_are_kept(self, archive):
         self.fetch(PLACE, size=8)
@@ -499,6 +537,12 @@ class TestSource:
         assert (float(embedding.ra), float(embedding.dec)) == pytest.approx((150.1, 2.2), abs=1e-7)
         assert embedding.survey == "legacysurvey"
         assert embedding.coverage == 1
+
+    def test_a_masked_position_asks_nobody(self, archive):
+        place = SkyCoord(Masked(PLACE.ra, mask=True), PLACE.dec)
+        with pytest.raises(InputError, match=r"^——— \+02d12m00s: .*coordinates are masked"):
+            LegacySurveySource().fetch(place)
+        assert archive.requests == []
 
     def test_inverse_variances(self, archive):
         (image,) = Reader().convert(LegacySurveySource(invvar=True).fetch(PLACE))

@@ -3,6 +3,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.utils.masked import Masked
 
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError, PluginError
@@ -146,6 +147,69 @@ def test_a_spectrum_of_unknown_position_is_no_match(ra):
     spectrum.meta["ra"] = ra
     (row,) = match(Cutouts(), Fixed(spectrum), PLACES[0])
     assert row["spectrum"] is None
+    assert row["reason"] == "no spectrum: the source does not say where its spectrum was taken"
+
+
+@pytest.mark.parametrize(
+    "redshift", ["unknown", 3 * u.km, [0.1, 0.2], {"z": 0.1}], ids=["text", "km", "two", "dict"]
+)
+def test_a_redshift_that_is_no_number_is_a_reason(redshift):
+    spectrum = MOCKS.spectrum(0)
+    spectrum.meta["redshift"] = redshift
+    (row,) = match(Cutouts(), Fixed(spectrum), PLACES[0])
+    assert row["spectrum"] is None
+    assert np.isnan([row["redshift"], row["separation"]]).all()
+    assert row["reason"].startswith("no spectrum: the source gives ")
+    assert row["reason"].endswith("as its redshift, no number")
+    assert row["image"] is not None
+
+
+@pytest.mark.parametrize(
+    ("redshift", "expected"),
+    [(0.25 * u.one, 0.25), (25 * u.percent, 0.25), (None, np.nan), (np.ma.masked, np.nan)],
+    ids=str,
+)
+def test_redshifts_of_other_types(redshift, expected):
+    spectrum = MOCKS.spectrum(0)
+    spectrum.meta["redshift"] = redshift
+    (row,) = match(Cutouts(), Fixed(spectrum), PLACES[0])
+    assert row["reason"] == ""
+    assert row["redshift"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_nothing_is_no_pair():
+    class Nothing(Source):
+        def fetch(self, coordinate):
+            return None
+
+    (row,) = match(Nothing(), Nothing(), PLACES[0])
+    assert (
+        row["reason"] == "no spectrum: the source gave nothing; no image: the source gave nothing"
+    )
+
+
+def test_masked_places_have_no_pair():
+    # What lies under the masks are the places of mocks.
+    masked = Masked(PLACES[:3].ra, mask=[False, True, False])
+    places = SkyCoord(masked, PLACES[:3].dec)
+    with sparcl_archive([mock_record(i) for i in range(3)]) as archive:
+        table = match(Cutouts(), SPARCLSource(), places)
+        (row,) = match(Cutouts(), Fixed(MOCKS.spectrum(1)), places[1])
+    assert len(archive.bodies) == 2
+    for this in (table[1], row):
+        assert np.isnan([this["ra"], this["dec"], this["separation"]]).all()
+        assert this["spectrum"] is this["image"] is None
+        assert this["reason"].startswith("no spectrum: the position is masked: select those that")
+        assert "no image: the position is masked" in this["reason"]
+    assert list(table["reason"][[0, 2]]) == ["", ""]
+    np.testing.assert_allclose(table["ra"][[0, 2]], PLACES[[0, 2]].ra.deg, rtol=1e-12)
+
+
+@pytest.mark.parametrize("key", ["ra", "dec"])
+def test_a_spectrum_of_masked_position_is_no_match(key):
+    spectrum = MOCKS.spectrum(0)
+    spectrum.meta[key] = Masked(spectrum.meta[key], mask=True)
+    (row,) = match(Cutouts(), Fixed(spectrum), PLACES[0])
     assert row["reason"] == "no spectrum: the source does not say where its spectrum was taken"
 
 

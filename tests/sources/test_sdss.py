@@ -4,11 +4,12 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
+from astropy.utils.masked import Masked
 
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
-from astroclip_astro.sources import sdss
+from astroclip_astro.sources import http, sdss
 from astroclip_astro.sources.sdss import SDSSClass, SDSSSource
 from astroclip_astro.surveys.sdss import SDSS
 from tests.sources.sdss_archive import TOO_MANY, described, sdss_archive
@@ -119,7 +120,10 @@ def test_a_fault_that_stays_is_an_error(made, fault):
         ("", "not the table asked for"),
     ],
 )
-def test_tables_that_are_no_answer_are_asked_for_again_and_then_refused(made, answer, said):
+def test_tables_that_are_no_answer_are_asked_for_again_and_then_refused(
+    made, answer, said, stopped_clock
+):
+    stopped_clock(http)
     with sdss_archive([made(1)]) as archive:
         right, wrong = archive.search, lambda sql: answer
         archive.search = lambda sql: (wrong if len(archive.queries) < 3 else right)(sql)
@@ -144,15 +148,108 @@ def test_files_that_are_not_whole_are_refused(made, size):
     each["file"].write_bytes(each["file"].read_bytes()[:size])
     with (
         sdss_archive([each]) as archive,
-        pytest.raises(InputError, match=r"no whole FITS file|cannot be read|expected an SDSS spec"),
+        pytest.raises(InputError, match=r"no FITS file|damaged|truncated|without the table|cannot"),
     ):
         SDSSClass().get_spectra(Table(rows=[each]))
-    assert archive.requests
+    assert len(archive.requests) == 3
+
+
+def ends(path):
+    """Where the HDUs of a file end."""
+    with fits.open(path) as hdulist:
+        return [hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] for hdu in hdulist]
+
+
+@pytest.mark.parametrize(
+    ("hdu", "more", "said"),
+    [
+        (0, 0, "without the table that describes the object"),
+        (1, 0, "without the table that describes the object"),
+        (1, 2880, "damaged FITS file|truncated FITS file"),
+        (2, -2880, "truncated FITS file"),
+    ],
+)
+def test_files_cut_at_any_block_are_asked_for_again(made, hdu, more, said):
+    each = made(1)
+    whole = each["file"].read_bytes()
+    each["file"].write_bytes(whole[: ends(each["file"])[hdu] + more])
+    with sdss_archive([each]), pytest.raises(InputError, match=f"in 3 tries.*({said})"):
+        SDSSClass().get_spectra(Table(rows=[each]))
+
+    def whole_at_last(number, url):
+        if number == 2:
+            each["file"].write_bytes(whole)
+
+    with sdss_archive([each], whole_at_last):
+        (spectrum,) = SDSSClass().get_spectra(Table(rows=[each]))
+    assert spectrum.meta["redshift"] == 0.1
+
+
+def test_the_file_of_another_object_is_refused(made):
+    each, other = made(1), made(2)
+    each["file"].write_bytes(other["file"].read_bytes())
+    said = r"in 3 tries.*the spectrum 0001-55555-0002, not 0001-55555-0001"
+    with sdss_archive([each, other]), pytest.raises(InputError, match=said):
+        SDSSClass().get_spectra(Table(rows=[each, other]))
+
+
+def test_a_spectrum_of_one_pixel_is_refused(made):
+    each = made(1)
+    with fits.open(each["file"]) as hdulist:
+        hdulist[1] = fits.BinTableHDU(hdulist[1].data[:1], name="COADD")
+        hdulist.writeto(each["file"].with_suffix(".short"))
+    each["file"] = each["file"].with_suffix(".short")
+    with sdss_archive([each]), pytest.raises(InputError, match=r"in 3 tries.*(pixel|element)"):
+        SDSSClass().get_spectra(Table(rows=[each]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"run2d": "../../../../../etc"},
+            r"^0001-55555-0001: run2d '\.\./.*': expected the name of",
+        ),
+        ({"run2d": ".."}, "run2d"),
+        ({"run2d": ""}, "run2d"),
+        ({"run2d": "v5?x=1"}, "run2d"),
+        ({"run2d": b"../x"}, "run2d"),
+        ({"run2d": "v5\n"}, "run2d"),
+        ({"plate": "../x"}, "expected whole numbers"),
+        ({"mjd": 55555.5}, "expected whole numbers"),
+    ],
+)
+def test_what_names_no_spectrum_asks_nobody(made, changes, said):
+    matches = Table(rows=[made(1) | changes])
+    with sdss_archive([]) as archive, pytest.raises(InputError, match=said):
+        SDSSClass().get_spectra(matches)
+    assert archive.requests == []
+
+
+@pytest.mark.parametrize("name", ["plate", "mjd", "fiberID", "run2d"])
+def test_masked_rows_ask_nobody(made, name):
+    matches = Table(rows=[made(1)], masked=True)
+    matches[name].mask = True
+    with sdss_archive([]) as archive, pytest.raises(InputError, match=f"{name}.* expected"):
+        SDSSClass().get_spectra(matches)
+    assert archive.requests == []
+
+
+def test_a_masked_position_asks_nobody():
+    # What lies under the mask is HERE.
+    place = SkyCoord(Masked(HERE.ra, mask=True), HERE.dec)
+    with sdss_archive([]) as archive:
+        with pytest.raises(InputError, match=r"^the position is masked: select those that are kn"):
+            SDSSClass().query_region(place)
+        with pytest.raises(InputError, match=r"^——— \+02d12m00s: the position is masked"):
+            SDSSSource().fetch(place)
+    assert archive.requests == []
 
 
 def test_files_that_are_something_else_are_refused(made):
     each = made(1)
-    fits.PrimaryHDU(np.ones((3, 4))).writeto(each["file"], overwrite=True)
+    image = fits.PrimaryHDU(np.ones((3, 4)))
+    fits.HDUList([image, fits.ImageHDU(), fits.ImageHDU()]).writeto(each["file"], overwrite=True)
     with sdss_archive([each]), pytest.raises(InputError, match=r"^spec-0001-55555-0001\.fits: exp"):
         SDSSClass().get_spectra(Table(rows=[each]))
 
@@ -171,15 +268,34 @@ def test_bad_matches_ask_nobody(matches):
     assert archive.requests == []
 
 
-def test_skyserver_is_asked_at_intervals(made, monkeypatch):
-    slept = []
-    monkeypatch.setattr(sdss.core.time, "sleep", slept.append)
-    with sdss_archive([made(1)]), sdss.conf.set_temp("interval", 100.0):
+def test_skyserver_is_asked_at_intervals_and_the_files_are_not(made, stopped_clock):
+    clock = stopped_clock(http)
+    faults = {1: "500", 3: "html"}
+    with (
+        sdss_archive([made(1)], lambda number, url: faults.get(number)) as archive,
+        sdss.conf.set_temp("interval", 100.0),
+    ):
         client = SDSSClass()
-        client.query_region(HERE)
-        client.query_region(HERE)
-    assert slept[0] == 0
-    assert 50 < slept[1] <= 100
+        found = client.query_region(HERE)
+        client.query_region(HERE)  # the second try is a query, too
+        assert [wait for wait in clock.waits if wait] == [100, 100]
+        client.get_spectra(found)
+        client.get_spectra(found)
+    assert len(archive.requests) == 6
+    assert [wait for wait in clock.waits if wait] == [100, 100]
+
+
+def test_too_many_queries_let_nobody_ask_for_a_minute(made, stopped_clock):
+    clock = stopped_clock(http)
+    with sdss_archive([made(1)], retries=0) as archive:
+        right = archive.search
+        archive.search = lambda sql: TOO_MANY.decode() if len(archive.queries) == 1 else right(sql)
+        client = SDSSClass()
+        with pytest.raises(InputError, match="Maximum 60 queries allowed per minute"):
+            client.query_region(HERE)
+        assert clock.waits == []
+        assert len(client.query_region(HERE)) == 1
+    assert clock.waits == [60]
 
 
 def test_the_source_fetches_the_nearest(made):

@@ -5,12 +5,13 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+from astropy.utils.masked import Masked
 
 import astroclip_astro as aa
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate import MockSurvey
-from astroclip_astro.sources import sparcl
+from astroclip_astro.sources import http, sparcl
 from astroclip_astro.sources.sparcl import SPARCLClass, SPARCLSource
 from astroclip_astro.sources.sparcl.core import boxes
 from astroclip_astro.surveys.sdss import BAD_PIXEL
@@ -420,6 +421,30 @@ class TestSource:
             source = SPARCLSource()
         assert archive.requests == []
         assert (source.modality, source.radius) == ("spectrum", 1 * u.arcsec)
+
+
+def test_retry_after_holds_for_all_who_ask(stopped_clock):
+    clock = stopped_clock(http)
+    faults = {1: "429"}
+    with sparcl_archive(
+        [mock_record(0)], lambda number, url: faults.get(number), retries=0, retry_after="7"
+    ):
+        client, place = SPARCLClass(), SkyCoord(10, -10, unit="deg")
+        with pytest.raises(InputError, match="429"):
+            client.query_region(place)
+        assert clock.waits == []
+        client.query_region(place)
+    assert clock.waits == [7]
+
+
+def test_a_masked_position_asks_nobody():
+    places = SkyCoord(Masked([1, 2], mask=[False, True]) * u.deg, [3, 4] * u.deg)
+    with sparcl_archive([]) as archive:
+        with pytest.raises(InputError, match=r"^the position is masked: select those that are kn"):
+            SPARCLClass().query_region(places[1])
+        assert archive.requests == []
+        with pytest.raises(InputError, match=r"^00h04m00s \+03d00m00s: SPARCL has no spectrum"):
+            SPARCLSource().fetch(places[0])
 
 
 @pytest.mark.remote_data

@@ -20,6 +20,10 @@ __all__ = ["Bricks"]
 _LAYER = re.compile(r"ls-dr(\d+)(?:-(north|south))?")
 _NAME = re.compile(r"\d{4}[mp]\d{3}")
 
+#: Of MASKBITS: outside of the primary region of any brick (NPRIMARY,
+#: www.legacysurvey.org/dr9/bitmasks). 0 would say that all is well.
+_NOT_PRIMARY = 1
+
 #: North of it, and of the Galactic plane, is BASS and MzLS, "north" in the data releases.
 _NORTH = 32.375
 
@@ -150,8 +154,9 @@ class Bricks:
                 f"{folder} has no {kind} {band or ''} of brick {name}, which is there"
             ) from error
         size = payload["size"]
+        blank = _NOT_PRIMARY if kind == "maskbits" else 0
         cut = Cutout2D(
-            data, _position(payload), size, wcs=wcs, mode="partial", fill_value=0, copy=True
+            data, _position(payload), size, wcs=wcs, mode="partial", fill_value=blank, copy=True
         )
         missing = np.ones((size, size), bool)
         missing[cut.slices_cutout] = False
@@ -163,7 +168,7 @@ class Bricks:
                 try:
                     data, wcs = self._brick(folder, other, kind, band, cache)
                 except NotFoundError:
-                    continue  # the edge of the survey: no data is 0
+                    continue  # the edge of the survey: what is blank stays so
                 x, y = (np.round(axis).astype(int) for axis in wcs.world_to_pixel(sky))
                 inside = (x >= 0) & (x < data.shape[1]) & (y >= 0) & (y < data.shape[0])
                 inside &= missing[rows, columns]

@@ -91,10 +91,13 @@ class FitsCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
             with open(handle, "wb") as stream, _raw(content) as hdulist:
-                hdulist.writeto(stream, checksum=True)
+                # Headers that could be read are kept, mended where they are not strictly FITS.
+                hdulist.writeto(stream, checksum=True, output_verify="silentfix+ignore")
             os.replace(aside, path)
-        except OSError as error:  # a full disk is no reason to lose what has come
+        except (OSError, ValueError, fits.VerifyError) as error:
+            # A full disk, say, is no reason to lose what has come.
             log.warning("%s cannot be kept: %s", path, error)
+        finally:
             if aside:
                 Path(aside).unlink(missing_ok=True)
 

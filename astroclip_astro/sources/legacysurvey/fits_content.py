@@ -7,7 +7,7 @@ from astroquery.exceptions import EmptyResponseError, InvalidQueryError
 
 from .download import PassingError, excerpt
 
-__all__ = ["open_fits", "pixel_scales"]
+__all__ = ["check_whole", "open_fits", "pixel_scales"]
 
 
 def open_fits(content):
@@ -39,7 +39,28 @@ def open_fits(content):
         if said.startswith(b"no overlap"):
             raise EmptyResponseError("the layer has no image there")
         raise PassingError(f"no FITS file but {excerpt(content)}")
-    # Astropy only warns of a file that is too short.
+    try:
+        check_whole(content)
+    except ValueError as error:
+        raise PassingError(str(error)) from error
+    return fits.open(io.BytesIO(content))
+
+
+def check_whole(content):
+    """Check that a FITS file ends where its last HDU does.
+
+    Astropy only warns of a file that is too short, or leaves its last HDU out.
+
+    Parameters
+    ----------
+    content : bytes
+        The file. One that was cut exactly behind an HDU is as good as whole.
+
+    Raises
+    ------
+    ValueError
+        If it is not whole.
+    """
     stream, end = io.BytesIO(content), 0
     try:
         while end < len(content):
@@ -47,10 +68,9 @@ def open_fits(content):
             header = fits.Header.fromfile(stream)
             end = stream.tell() + header.data_size_padded
     except (OSError, ValueError) as error:
-        raise PassingError(f"a damaged FITS file ({error})") from error
+        raise ValueError(f"a damaged FITS file ({error})") from error
     if end != len(content):
-        raise PassingError(f"a truncated FITS file, {len(content)} of {end} bytes")
-    return fits.open(io.BytesIO(content))
+        raise ValueError(f"a truncated FITS file, {len(content)} of {end} bytes")
 
 
 def pixel_scales(header):

@@ -84,7 +84,8 @@ class LegacySurveySource(Source):
                 route=self.route,
             )
         except _FAILURES as error:
-            name = coordinate.to_string("hmsdms")
+            # Of coordinates of which some are masked, the text of one is a list.
+            name = "".join(coordinate.to_string("hmsdms")).strip()
             raise InputError(
                 f"the Legacy Surveys gave no image: {error}", object_id=name
             ) from error

@@ -1,8 +1,9 @@
 """The client of SDSS's spectra: astroquery's addresses and queries, every answer checked."""
 
 import csv
-import threading
-import time
+import operator
+import re
+from functools import partial
 
 import numpy as np
 from astropy import units as u
@@ -13,7 +14,8 @@ from astroquery.query import BaseQuery
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.sky import angle, position, separation
-from astroclip_astro.sources.http import fetch
+from astroclip_astro.sources.http import BusyError, Pace, fetch
+from astroclip_astro.sources.legacysurvey.fits_content import check_whole
 from astroclip_astro.sources.sdss import conf
 from astroclip_astro.surveys.sdss import SDSS as SDSSFiles
 
@@ -35,7 +37,7 @@ _COLUMNS = {
 
 _CITATION = "Abdurro'uf et al. 2022, ApJS 259, 35, doi:10.3847/1538-4365/ac4414"
 _RELEASE = 17
-_BLOCK = 2880  # bytes, of which FITS files are multiples
+_MINUTE = 60.0  # s, for which SkyServer counts queries
 
 
 class SDSSClass(BaseQuery):
@@ -47,9 +49,10 @@ class SDSSClass(BaseQuery):
 
     Notes
     -----
-    SkyServer takes 60 queries a minute, and is asked once a second at most. Intervals, tries and
-    time limits are those of `astroclip_astro.sources.sdss.conf`. Abdurro'uf et al. 2022, ApJS 259,
-    35.
+    SkyServer takes 60 queries a minute, and is asked once a second at most, whatever the number of
+    threads; retries count. If it says that these were too many it is left alone for a minute.
+    Files, from another server, are fetched without an interval. Intervals, tries and time limits
+    are those of `astroclip_astro.sources.sdss.conf`. Abdurro'uf et al. 2022, ApJS 259, 35.
 
     Examples
     --------
@@ -64,8 +67,7 @@ class SDSSClass(BaseQuery):
 
     def __init__(self):
         super().__init__()
-        self._lock = threading.Lock()
-        self._next = 0.0  # when SkyServer may be asked again
+        self._queries, self._files = Pace(), Pace()
 
     def query_region(self, coordinates, radius=1 * u.arcsec):
         """Find the objects with spectra within a radius of a position.
@@ -102,13 +104,12 @@ class SDSSClass(BaseQuery):
             data_release=_RELEASE,
             get_query_payload=True,
         )
-        with self._lock:
-            time.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + conf.interval
         rows = self._ask(
             _astroquery.conf.skyserver_baseurl
             + _astroquery.SDSS.QUERY_URL_SUFFIX_DR_NEW.format(dr=_RELEASE),
             _rows,
+            pace=self._queries,
+            interval=conf.interval,
             params=query,
         )
         table = Table(
@@ -118,10 +119,7 @@ class SDSSClass(BaseQuery):
         )
         table["separation"] = 3600 * separation(ra, dec, table["ra"].data, table["dec"].data)
         table = table[table["separation"] <= radius.arcsec]
-        names = [
-            f"{plate:04d}-{mjd:05d}-{fiber:04d}"
-            for plate, mjd, fiber in table.iterrows("plate", "mjd", "fiberID")
-        ]
+        names = [_name(*row) for row in table.iterrows("plate", "mjd", "fiberID")]
         table.add_column(np.array(names, str), index=0, name="object_id")
         table.sort(["separation", "object_id"])
         for name, unit in (("ra", u.deg), ("dec", u.deg), ("separation", u.arcsec)):
@@ -146,7 +144,8 @@ class SDSSClass(BaseQuery):
         Raises
         ------
         InputError
-            If there is no such spectrum, or the archive gives no usable file in the end.
+            If a row names no spectrum, if there is no such spectrum, or if the archive gives no
+            usable file of it in the end.
         """
         if not isinstance(matches, Table) or not {"plate", "mjd", "fiberID", "run2d"} <= set(
             matches.colnames
@@ -157,11 +156,15 @@ class SDSSClass(BaseQuery):
             )
         if len(matches) == 0:
             return []
+        names = [_checked(row) for row in matches]
         # astroquery's own download knows no status and no retries; what it knows is the address.
         files = _astroquery.SDSS.get_spectra_async(
             matches=matches, data_release=_RELEASE, cache=False, show_progress=False
         )
-        return [self._ask(file._target, _spectrum) for file in files]
+        return [
+            self._ask(file._target, partial(_spectrum, name=name), pace=self._files)
+            for file, name in zip(files, names, strict=True)
+        ]
 
     def _ask(self, url, validate, **kwargs):
         return fetch(
@@ -176,6 +179,29 @@ class SDSSClass(BaseQuery):
         )
 
 
+def _name(plate, mjd, fiber):
+    return f"{plate:04d}-{mjd:05d}-{fiber:04d}"
+
+
+def _checked(row):
+    """Name of the spectrum of a row, whose values become part of an address."""
+    try:
+        name = _name(*(operator.index(row[column]) for column in ("plate", "mjd", "fiberID")))
+    except TypeError as error:
+        raise InputError(
+            f"plate {row['plate']!r}, mjd {row['mjd']!r}, fiberID {row['fiberID']!r}: expected "
+            "whole numbers"
+        ) from error
+    run2d = row["run2d"]
+    text = run2d.decode("ascii", "replace") if isinstance(run2d, bytes) else str(run2d)
+    if run2d is np.ma.masked or not re.fullmatch(r"(?!\.+$)[\w.-]+", text, re.ASCII):
+        raise InputError(
+            f"run2d {text!r}: expected the name of a reduction, such as '26' or 'v5_13_2'",
+            object_id=name,
+        )
+    return name
+
+
 def _rows(response):
     """Rows of a table as SkyServer writes it: CSV, below a line "#Table1"."""
     text = response.text.strip()
@@ -183,24 +209,33 @@ def _rows(response):
         return []
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     header, *rows = list(csv.reader(lines)) or [[]]
-    # Faults, such as too many queries in a minute, come as HTTP 200, and as tables, too.
+    # Faults come as HTTP 200, and as tables, too.
+    if "queries allowed per minute" in text:
+        raise BusyError(" ".join(text.split())[:200], _MINUTE)
     if header != list(_COLUMNS) or any(len(row) != len(header) for row in rows):
         raise ValueError(f"not the table asked for: {' '.join(text.split())[:200]!r}")
     kinds = [kind for _, kind in _COLUMNS.values()]
     return [[kind(value) for kind, value in zip(kinds, row, strict=True)] for row in rows]
 
 
-def _spectrum(response):
-    name = response.url.rpartition("/")[2]
+def _spectrum(response, name):
     content = response.content
-    if not content.startswith(b"SIMPLE  =") or len(content) % _BLOCK:
+    if not content.startswith(b"SIMPLE  ="):
         kind = response.headers.get("Content-Type", "no stated type")
-        raise ValueError(f"{len(content)} bytes of {kind}, no whole FITS file")
+        raise ValueError(f"{len(content)} bytes of {kind}, no FITS file")
+    check_whole(content)
     try:
         hdulist = fits.HDUList.fromstring(content)
-        (spectrum,) = SDSSFiles().convert(hdulist, object_id=name)
+        # A file that was cut behind an HDU looks whole.
+        if len(hdulist) < 3:
+            raise ValueError("a FITS file without the table that describes the object, HDU 2")
+        (spectrum,) = SDSSFiles().convert(hdulist, object_id=response.url.rpartition("/")[2])
     except (OSError, TypeError, IndexError, KeyError, fits.VerifyError) as error:
         raise ValueError(f"a FITS file that cannot be read ({error})") from error
+    if spectrum.meta["object_id"] != name:
+        raise ValueError(f"the spectrum {spectrum.meta['object_id']}, not {name}")
+    if len(spectrum.flux) < 2:
+        raise ValueError("a spectrum of fewer than two pixels")
     spectrum.meta |= {
         "medium": SDSSFiles.medium,
         "data_release": f"SDSS-DR{_RELEASE}",

@@ -10,7 +10,7 @@ from astroquery.query import BaseQuery
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.sky import angle, position, separation
-from astroclip_astro.sources.http import fetch
+from astroclip_astro.sources.http import Pace, fetch
 from astroclip_astro.sources.sparcl import conf
 from astroclip_astro.sources.sparcl.records import FIELDS, object_id, spectrum
 
@@ -65,6 +65,7 @@ class SPARCLClass(BaseQuery):
         super().__init__()
         self._fields = {}  # by server: by data release: the names on the wire, and what they mean
         self._lock = threading.Lock()
+        self._pace = Pace()
 
     def query_region(self, coordinates, radius=1 * u.arcsec, *, limit=500):
         """Find the spectra within a radius of a position.
@@ -208,6 +209,7 @@ class SPARCLClass(BaseQuery):
             method,
             f"{conf.server.rstrip('/')}/sparc/{endpoint}/",
             validate=validate,
+            pace=self._pace,
             retries=conf.retries,
             backoff=conf.backoff,
             timeout=conf.timeout,

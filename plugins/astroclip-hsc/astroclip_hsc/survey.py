@@ -140,7 +140,8 @@ class HSC(Survey):
         Raises
         ------
         InputError
-            If a file is no cutout, or they are not of different bands on the same pixels.
+            If a file is no cutout, or they are not of different bands on the same pixels and in
+            one unit.
 
         Examples
         --------
@@ -162,6 +163,12 @@ class HSC(Survey):
                 raise InputError(
                     f"{other.path.name} and {first.path.name} are not on the same pixels: expected "
                     "cutouts of one place and size",
+                    object_id=object_id,
+                )
+            if other.unit != first.unit:
+                raise InputError(
+                    f"{first.path.name} is in {first.unit} and {other.path.name} in {other.unit}: "
+                    "expected one unit (BUNIT) for all bands",
                     object_id=object_id,
                 )
         shape, wcs = first.grid

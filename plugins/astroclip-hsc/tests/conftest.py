@@ -20,7 +20,16 @@ def gaussian(shape, magnitude, fwhm=0.7):
 
 
 def make_file(
-    path, band, image=None, *, mask=None, variance=None, planes=PLANES, ra=150.0, **cards
+    path,
+    band,
+    image=None,
+    *,
+    mask=None,
+    variance=None,
+    planes=PLANES,
+    ra=150.0,
+    unit=None,
+    **cards,
 ):
     """Write one band; without `mask` and `variance` only the image, as on request."""
     size = 241
@@ -40,6 +49,8 @@ def make_file(
         extra.append(("VARIANCE", variance.astype(">f4")))
     for kind, data in extra:
         header = fits.Header({"EXTTYPE": kind} | wcs)
+        if kind == "IMAGE" and unit:
+            header["BUNIT"] = unit
         if kind == "MASK":
             for name, number in planes.items():
                 key = f"MP_{name}"

@@ -239,6 +239,9 @@ class TestSiblings:
         for other in (there, small):
             with pytest.raises(InputError, match=r"NGC 1: .*not on the same pixels"):
                 survey.combine([here, other], object_id="NGC 1")
+        other = write(tmp_path / "d.fits", "R", unit="nJy")
+        with pytest.raises(InputError, match=r"NGC 1: a\.fits is in adu and d\.fits in nJy: expec"):
+            survey.combine([here, other], object_id="NGC 1")
         with pytest.raises(InputError, match=r"bands g, g: expected one file per band"):
             survey.combine([here, here])
         with pytest.raises(InputError, match=r"NGC 1: no file"):
