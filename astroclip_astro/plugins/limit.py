@@ -147,6 +147,10 @@ def printing_to_stderr():
     That is for all threads of the process, and ends with the block: what a call that was left
     behind prints later goes to stdout.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> from astroclip_astro.plugins.limit import printing_to_stderr

@@ -122,7 +122,8 @@ def _fetch(source, coordinate):
         return error
     except Exception as error:  # a broken client must not take the other objects down
         named = getattr(coordinate, "to_string", lambda _: str(coordinate))
+        # The text of one element of a masked array of coordinates is a list of one.
         return InputError(
             f"{type(source).__name__} could not fetch it ({type(error).__name__}: {error})",
-            object_id=named("hmsdms"),
+            object_id="".join(named("hmsdms")).strip(),
         )
