@@ -310,3 +310,9 @@ def test_random_state_is_left_alone(model):
     before = torch.get_rng_state()
     aa.embed(spectrum(1), model=model)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_folder_is_no_file(model, tmp_path):
+    for survey in (None, "sdss"):
+        with pytest.raises(InputError, match=r"this is a folder: give its files, such as"):
+            aa.embed(tmp_path, model=model, survey=survey)

@@ -137,8 +137,7 @@ def identify(path):
         If the file is missing or is not readable, or if no survey or more than one claims it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("no such file", object_id=str(path))
+    _require_file(path)
     with contextlib.ExitStack() as stack:
         hdulist = None
         if is_fits(path):
@@ -183,8 +182,7 @@ def read(path, survey=None):
         If the file cannot be read; the message names it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("no such file", object_id=str(path))
+    _require_file(path)
     name = survey or identify(path)
     try:
         yield from get_survey(name).read(path)
@@ -195,3 +193,12 @@ def read(path, survey=None):
             f"the {name} reader could not read it ({type(error).__name__}: {error})",
             object_id=str(path),
         ) from error
+
+
+def _require_file(path):
+    if path.is_dir():
+        raise InputError(
+            f"this is a folder: give its files, such as {path.name}/*.fits", object_id=str(path)
+        )
+    if not path.is_file():
+        raise InputError("no such file", object_id=str(path))
