@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from matplotlib.patheffects import withStroke
 
 from astroclip_astro.adapters.image import ImagePreprocessing, to_rgb
 from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
@@ -185,7 +186,8 @@ def show_missing(ax, text="no data"):
     """
     _hatch(ax)
     ax.set(xticks=[], yticks=[])
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    box = {"facecolor": "w", "edgecolor": "none", "pad": 2}
+    ax.text(0.5, 0.5, text, ha="center", va="center", bbox=box, transform=ax.transAxes)
 
 
 def _hatch(ax):
@@ -219,12 +221,15 @@ def _draw_image(record, ax):
     _hatch(ax)  # behind the picture, to be seen where there is none
     ax.set(xticks=[], yticks=[], xlim=(half, -half), ylim=(-half, half))
 
-    white = {"color": "w", "fontsize": "x-small", "ha": "center", "va": "center"}
-    right, bottom = -0.9 * half, -0.88 * half
-    ax.plot([0.9 * half, 0.9 * half - _BAR], [bottom, bottom], color="w", linewidth=1.5)
-    ax.text(0.9 * half - _BAR / 2, bottom + 0.11 * half, f"{_BAR}″", **white)
+    # White on the sky, with something dark behind for where it is hatched.
+    rim = [withStroke(linewidth=2, foreground="0.2")]
+    box = {"facecolor": "0.1", "edgecolor": "none", "alpha": 0.5, "pad": 0.5}
+    text = {"color": "w", "fontsize": "x-small", "ha": "center", "va": "center", "bbox": box}
+    arrow = {"arrowstyle": "->", "color": "w", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+    left, right, bottom = 0.9 * half, -0.9 * half, -0.88 * half
+    ax.plot([left, left - _BAR], [bottom, bottom], color="w", linewidth=1.5, path_effects=rim)
+    ax.text(left - _BAR / 2, bottom + 0.11 * half, f"{_BAR}″", **text)
     for name, east, north in (("N", 0, 0.3 * half), ("E", 0.3 * half, 0)):
-        arrow = {"arrowstyle": "->", "color": "w", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         tip = (right + east, bottom + north)
-        ax.annotate("", xy=tip, xytext=(right, bottom), arrowprops=arrow)
-        ax.text(tip[0] + east * 0.3, tip[1] + north * 0.3, name, **white)
+        ax.annotate("", xy=tip, xytext=(right, bottom), arrowprops=arrow | {"path_effects": rim})
+        ax.text(tip[0] + east * 0.3, tip[1] + north * 0.3, name, **text)

@@ -128,8 +128,8 @@ def pit_and_coverage(report, *, figure=None):
     low, high = binom.ppf([0.025, 0.975], n, 1 / bins)
     levels = np.linspace(0, 1, 101)
     for j, (left, right) in enumerate(grid):
-        left.hist(pit[:, j], bins, range=(0, 1), color=BLUE, alpha=0.6)
-        left.axhspan(low, high, color="0.5", alpha=0.3, linewidth=0)
+        left.hist(pit[:, j], bins, range=(0, 1), facecolor="none", edgecolor=BLUE, linewidth=1.2)
+        left.axhspan(low, high, color="0.88", linewidth=0, zorder=0)
         left.set(xlim=(0, 1), xlabel="PIT", ylabel="objects", title=report.names[j])
         covered = [np.mean(np.abs(pit[:, j] - 0.5) <= level / 2) for level in levels]
         right.plot(levels, covered, color=BLUE)

@@ -73,7 +73,7 @@ def neighbors_sheet(found, query, objects, *, redshift=None, figure=None):
             z = one.redshift
         name = "no data" if one is None else one.object_id
         known = f"z = {z:.3f}" if np.isfinite(z) else "z unknown"
-        _fill(panels[0], one, ("query", name, known), redshift=z)
+        _fill(panels[0], one, ("query", name, known), above=_is_picture(one), redshift=z)
         panels[0].spines[:].set_linewidth(1.8)
         theirs = _redshifts(table, records)
         for i, (ax, record) in enumerate(zip(panels[1:], records, strict=False)):
@@ -84,7 +84,8 @@ def neighbors_sheet(found, query, objects, *, redshift=None, figure=None):
             score = f"score {table['score'][i]:.3f}"
             said = (other, score, "itself" if same else offset)
             # Names of lines once, above the first spectrum.
-            _fill(ax, record, said, redshift=theirs[i], named=i == 0 and _is_picture(one))
+            named = i == 0 and _is_picture(one)
+            _fill(ax, record, said, above=pictures, redshift=theirs[i], named=named)
             if same:
                 ax.spines[:].set(color=ORANGE, linewidth=2.5)
         for ax in panels[1 + len(records) :]:
@@ -188,11 +189,12 @@ def _read(obj):
     if obj is None:
         return None
     try:
-        return read(obj)
+        record = read(obj)
     except InputError as error:
         if Quality.NO_DATA in error.quality:
             return None
         raise
+    return record if _is_picture(record) or (record.ivar > 0).any() else None
 
 
 def _is_picture(record):
@@ -245,13 +247,13 @@ def _grid(figure, asked, k, pictures):
     return figure, axes
 
 
-def _fill(ax, record, said, *, redshift, named=True):
-    """One object, with what is said of it above a picture, in a spectrum's corner."""
+def _fill(ax, record, said, *, above, redshift, named=True):
+    """One object, with what is said of it above, or in the corner as there is room in spectra."""
     if record is None:
         show_missing(ax)
     else:
         draw(record, ax, redshift=redshift, named=named)
-    if _is_picture(record):
+    if above:
         name, *rest = said if said[0] != "query" else (said[1], "query", *said[2:])
         if len(name) > _LONGEST:
             name = f"{name[: _LONGEST // 2]}…{name[-(_LONGEST // 2) + 1 :]}"

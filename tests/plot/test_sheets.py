@@ -8,6 +8,7 @@ from astropy.table import QTable
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
+from specutils import Spectrum
 
 import astroclip_astro as aa
 from astroclip_astro.catalog import EmbeddingCatalog
@@ -164,6 +165,21 @@ def test_what_is_missing_looks_missing_and_what_is_not_known_is_said(images, nam
     z = images[names[0]].meta["redshift"]
     offsets = [ax.get_title().rpartition("Δz ")[2] for ax in axes[1:]]
     assert offsets == ["+0.300", "unknown", f"{z - 0.2:+.3f}"]
+
+
+def test_spectra_that_are_missing_spoil_no_axis_of_the_others(spectra, names):
+    one = spectra[names[0]]
+    lost = Spectrum(spectral_axis=one.spectral_axis, flux=one.flux * np.nan, meta={})
+    found = QTable({"object_id": ["a", "b", "c"], "score": [0.3, 0.2, 0.1]})
+    axes = neighbors_sheet(found, one, {"a": lost, "b": spectra[names[1]], "c": None})
+    assert axes[0].get_xlim() == axes[2].get_xlim() == pytest.approx((3599.6, 9824.4))
+    assert [bool(ax.get_xlabel()) for ax in axes] == [False, False, True, False]
+    for ax, name in ((axes[1], "a"), (axes[3], "c")):
+        assert not ax.patches
+        assert ax.patch.get_hatch()
+        shown = [text.get_text() for text in ax.texts]
+        assert shown[0] == "no data"
+        assert shown[1].startswith(f"{name}   score")
 
 
 def test_long_names_are_shortened(images, names):
