@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.sources.base import fetch_all, get_source
 from astroclip_astro.surveys.files import claimed_by, claims, get_survey, identify, read
 
-__all__ = ["is_single", "records"]
+__all__ = ["is_single", "one_record", "records"]
 
 #: What any model is asked about first: objects of these kinds are told apart by their type alone.
 _BUILTIN = ("spectrum", "image")
@@ -99,6 +100,37 @@ def records(obj, *, preprocessing, survey=None, object_id=""):
             quality=error.quality,
             reason=str(error).removeprefix(f"{error.object_id}: "),
         )
+
+
+def one_record(obj, *, preprocessing, survey=None):
+    """Turn any input that holds one object into its record.
+
+    Parameters
+    ----------
+    obj, preprocessing, survey : object, dict, str
+        As for `records`.
+
+    Returns
+    -------
+    Record
+
+    Raises
+    ------
+    InputError
+        If there is not exactly one object, or it cannot be used.
+    TypeError
+        If `obj` is of a type that cannot be embedded.
+    """
+    found = list(islice(records(obj, preprocessing=preprocessing, survey=survey), 2))
+    if len(found) != 1:
+        raise InputError(
+            f"a {type(obj).__name__} of {'several objects' if found else 'no object'}: expected "
+            "one spectrum or one cutout; pass them one by one"
+        )
+    (record,) = found
+    if isinstance(record, FailedRecord):
+        raise InputError(record.reason, object_id=record.object_id, quality=record.quality)
+    return record
 
 
 def _records(obj, preprocessing, survey, object_id):

@@ -8,7 +8,9 @@ import pytest
 
 import astroclip_astro as aa
 
-HEAVY = ("torch", "specutils", "xarray", "astropy", "numpy", "pandas", "click", "pluggy")
+HEAVY = (
+    "torch", "specutils", "xarray", "astropy", "numpy", "pandas", "matplotlib", "click", "pluggy",
+)  # fmt: skip
 
 
 def modules_after(code):

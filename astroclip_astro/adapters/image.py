@@ -252,7 +252,12 @@ def _record(image, meta, preprocessing, survey, object_id, survey_name):
     elif snr < 1:
         quality |= Quality.LOW_SNR
     return ImageRecord(
-        flux=flux.astype(np.float32), coverage=coverage, snr=snr, quality=quality, **known
+        flux=flux.astype(np.float32),
+        good=good,
+        coverage=coverage,
+        snr=snr,
+        quality=quality,
+        **known,
     )
 
 

@@ -101,6 +101,8 @@ class ImageRecord(Record):
         Fraction of the pixels that real, unmasked data filled.
     snr : float
         Median signal-to-noise ratio per pixel in the central part; NaN without uncertainty.
+    good : numpy.ndarray, optional
+        Shape of `flux`, bool: where real, unmasked data filled it; None where that is not known.
     """
 
     modality: ClassVar[str] = "image"
@@ -108,6 +110,7 @@ class ImageRecord(Record):
     flux: np.ndarray
     coverage: float
     snr: float = np.nan
+    good: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

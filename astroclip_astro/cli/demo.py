@@ -80,52 +80,26 @@ def demo(output, report):
         ],
     }
     try:
-        import matplotlib as mpl
+        from astroclip_astro.plot import neighbors_sheet
     except ImportError:
         result["output"] = None
         lines.append("No figure: matplotlib is missing (pip install 'astroclip_astro[plot]').")
-    else:
-        mpl.use("agg")
-        _draw(survey, redshift, similarity, queries, nearest).savefig(output, dpi=110)
-        lines.append(f"figure → {output}")
-    report(result, lines)
-
-
-def _draw(survey, redshift, similarity, queries, nearest):
-    """One row per query: its spectrum, its own image, and the images nearest to the spectrum."""
-    import torch
+        report(result, lines)
+        return
+    from astropy.table import QTable
     from matplotlib.figure import Figure
 
-    from astroclip_astro.adapters.image import ImagePreprocessing, to_rgb
-
-    figure = Figure(figsize=(13, 2.1 * len(queries)), layout="constrained")
-    axes = figure.subplots(
-        len(queries), 2 + _NEIGHBOURS, width_ratios=[3.2, *[1] * (1 + _NEIGHBOURS)]
+    found = QTable(survey.truth[["object_id", "redshift"]][nearest.ravel()])
+    found["query"] = np.repeat(np.arange(_QUERIES), _NEIGHBOURS)
+    found["score"] = np.take_along_axis(similarity[queries], nearest, axis=1).ravel()
+    row = {str(name): i for i, name in enumerate(survey.truth["object_id"])}
+    figure = Figure(figsize=(11, 2.3 * _QUERIES), layout="constrained")
+    neighbors_sheet(
+        found,
+        [survey.spectrum(i) for i in queries],
+        lambda name: survey.cutout(row[name]),
+        figure=figure,
     )
-    for row, (query, found) in enumerate(zip(queries, nearest, strict=True)):
-        spectrum = survey.spectrum(query)
-        # Ten-pixel means, so that the eye finds the lines that the noise of 0.8 Å pixels hides.
-        wavelength, flux = (
-            x.value[: len(x) // 10 * 10].reshape(-1, 10).mean(1)
-            for x in (spectrum.spectral_axis, spectrum.flux)
-        )
-        left = axes[row, 0]
-        left.plot(wavelength, flux, lw=0.7, color="#0072b2")
-        left.set(xlim=(3600, 9824), ylabel="flux")
-        left.text(0.01, 0.97, f"z = {redshift[query]:.3f}", transform=left.transAxes, va="top")
-        for column, i in enumerate((query, *found), start=1):
-            image = torch.from_numpy(survey.cutout(i).data)
-            rgb = to_rgb(image, ImagePreprocessing()).movedim(0, -1).numpy()
-            panel = axes[row, column]
-            panel.imshow(rgb, origin="lower")
-            panel.set(xticks=[], yticks=[])
-            if column == 1:
-                panel.set_xlabel(f"z = {redshift[i]:.3f}")
-            else:
-                same = " (itself)" if i == query else ""
-                panel.set_xlabel(f"{similarity[query, i]:.2f}, z = {redshift[i]:.3f}{same}")
-    axes[0, 0].set_title("spectrum (1e-17 erg/s/cm²/Å)")
-    axes[0, 1].set_title("its own image")
-    axes[0, 2].set_title("nearest images (cosine)", loc="left")
-    axes[-1, 0].set_xlabel("wavelength in vacuum (Å)")
-    return figure
+    figure.savefig(output, dpi=110)
+    lines.append(f"figure → {output}")
+    report(result, lines)

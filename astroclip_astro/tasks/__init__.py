@@ -33,16 +33,16 @@ __all__ = [
 
 # Explanations need the models, whose spectra need specutils (and that matplotlib): heads do not.
 _EXPLANATIONS = {
-    "attention": "explain",
-    "occlusion": "explain",
-    "plot_explanation": "explain_figure",
+    "attention": "astroclip_astro.tasks.explain",
+    "occlusion": "astroclip_astro.tasks.explain",
+    "plot_explanation": "astroclip_astro.plot.explanation",
 }
 
 
 def __getattr__(name):
     if name not in _EXPLANATIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_EXPLANATIONS[name]}"), name)
+    return getattr(import_module(_EXPLANATIONS[name]), name)
 
 
 def __dir__():

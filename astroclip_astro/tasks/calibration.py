@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import QTable
-from scipy.stats import binom, kstest
+from scipy.stats import kstest
 from sklearn.metrics import r2_score
 
 from astroclip_astro.tasks import metrics
@@ -103,30 +103,13 @@ class CalibrationReport:
     __repr__ = __str__
 
     def plot(self):
-        """Draw PIT histograms, with the 95 % range of an even one, and coverage by level.
+        """Draw PIT histograms and coverage by level.
 
         Returns
         -------
-        matplotlib.figure.Figure
-            A row per quantity.
+        numpy.ndarray of matplotlib.axes.Axes
+            As `astroclip_astro.plot.pit_and_coverage` returns them.
         """
-        from matplotlib.figure import Figure
+        from astroclip_astro.plot import pit_and_coverage
 
-        n, quantities = self.pit.shape
-        bins = int(np.clip(n // 50, 5, 20))
-        figure = Figure(figsize=(7, 2.6 * quantities), layout="constrained")
-        grid = figure.subplots(quantities, 2, squeeze=False)
-        low, high = binom.ppf([0.025, 0.975], n, 1 / bins)
-        levels = np.linspace(0, 1, 101)
-        for j, (left, right) in enumerate(grid):
-            left.hist(self.pit[:, j], bins, range=(0, 1), color="C0", alpha=0.6)
-            left.axhspan(low, high, color="0.5", alpha=0.3, linewidth=0)
-            left.set(xlim=(0, 1), xlabel="PIT", ylabel="objects", title=self.names[j])
-            covered = [np.mean(np.abs(self.pit[:, j] - 0.5) <= level / 2) for level in levels]
-            right.plot(levels, covered, color="C0")
-            right.plot([0, 1], [0, 1], color="0.5", linestyle=":")
-            right.set(
-                xlim=(0, 1), ylim=(0, 1), xlabel="stated probability", ylabel="share inside",
-                title="central intervals",
-            )  # fmt: skip
-        return figure
+        return pit_and_coverage(self)

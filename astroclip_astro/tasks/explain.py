@@ -7,8 +7,6 @@ Occlusion is the check beside it: take a part away and see what changes (Zeiler 
 https://arxiv.org/abs/1311.2901).
 """
 
-from itertools import islice
-
 import numpy as np
 import torch
 import xarray as xr
@@ -16,10 +14,9 @@ from astropy.stats import sigma_clipped_stats
 
 from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.adapters.modality import get_modality
-from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import InputError
-from astroclip_astro.inputs import records
+from astroclip_astro.inputs import one_record
 from astroclip_astro.models import Companion, SpecFormer, VisionTransformer
 from astroclip_astro.models.astroclip import Encoder
 from astroclip_astro.quality import Quality
@@ -229,21 +226,13 @@ def one_object(obj, model, survey):
         If there is not exactly one object, or it cannot be embedded.
     """
     model = as_model(model, "auto")
-    found = list(islice(records(obj, preprocessing=model.preprocessing, survey=survey), 2))
-    if len(found) != 1:
-        raise InputError(
-            f"a {type(obj).__name__} of {'several objects' if found else 'no object'}: expected "
-            "one spectrum or one cutout; pass them one by one"
-        )
-    (record,) = found
+    record = one_record(obj, preprocessing=model.preprocessing, survey=survey)
     named = {"object_id": record.object_id, "quality": record.quality}
-    if isinstance(record, FailedRecord):
-        raise InputError(record.reason, **named)
     modality = record.modality
     if modality not in model.modalities:
         known = " and ".join(model.modalities)
         raise InputError(f"model {model.name!r} embeds {known}, not {modality}", **named)
-    batch = get_modality(modality).batch(found, model.preprocessing[modality], model.device)
+    batch = get_modality(modality).batch([record], model.preprocessing[modality], model.device)
     bits = Quality(int(batch.quality[0]))
     if bits & Quality.NOT_EMBEDDED:
         raise InputError(f"no vector can be made of it ({', '.join(bits.names)})", **named)

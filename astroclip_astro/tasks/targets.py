@@ -7,7 +7,7 @@ from astropy.utils.masked import Masked
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["read_targets"]
+__all__ = ["plain_numbers", "read_targets", "unit_of"]
 
 
 def read_targets(y, object_id=None):
@@ -46,21 +46,21 @@ def read_targets(y, object_id=None):
     """
     if isinstance(y, Table):
         names = list(y.colnames)
-        units = [_unit(y[name]) for name in names]
-        columns = [_plain(y[name], name) for name in names]
+        units = [unit_of(y[name]) for name in names]
+        columns = [plain_numbers(y[name], name) for name in names]
         odd = [name for name, c in zip(names, columns, strict=True) if c.ndim != 1]
         if odd or not names:
             raise InputError(f"y: columns {odd or 'none'}: expected one number per object in each")
         values = np.stack(columns, axis=1)
     else:
-        values = _plain(y, "y")
+        values = plain_numbers(y, "y")
         if values.ndim not in (1, 2) or values.shape[1:] == (0,):
             raise InputError(f"y of shape {values.shape}: expected (n,) or (n, quantity)")
         single = values.ndim == 1
         values = values[:, None] if single else values
         name = getattr(getattr(y, "info", None), "name", None) or "value"
         names = [name] if single else [f"{name}_{i}" for i in range(values.shape[1])]
-        units = [_unit(y)] * len(names)
+        units = [unit_of(y)] * len(names)
     lost = ~np.isfinite(values)
     if lost.any():
         row, column = np.argwhere(lost)[0]
@@ -73,12 +73,42 @@ def read_targets(y, object_id=None):
     return values, names, units
 
 
-def _unit(values):
+def unit_of(values):
+    """The unit of values, or that they have none.
+
+    Parameters
+    ----------
+    values : astropy.units.Quantity, astropy.table.Column or array_like
+        Of a quantity.
+
+    Returns
+    -------
+    str
+        As astropy writes it; empty if there is none.
+    """
     return str(u.Unit((isinstance(values, u.Quantity | Column) and values.unit) or ""))
 
 
-def _plain(values, name):
-    """Plain float64, NaN where masked."""
+def plain_numbers(values, name):
+    """Take values out of what they come in, without their unit.
+
+    Parameters
+    ----------
+    values : astropy.units.Quantity, astropy.table.Column or array_like
+        Of a quantity, masked or not.
+    name : str
+        Of the quantity, for errors.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, NaN where masked.
+
+    Raises
+    ------
+    InputError
+        If they are no numbers.
+    """
     mask = values.mask if isinstance(values, Masked) else np.ma.getmask(values)
     values = values.unmasked if isinstance(values, Masked) else np.ma.getdata(values)
     values = np.asarray(values.value if isinstance(values, u.Quantity) else values)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from astropy.table import Table
 from click.testing import CliRunner
-from matplotlib.figure import Figure
 
 from astroclip_astro.cli.main import main
 from astroclip_astro.models import SpecFormer, VisionTransformer
@@ -22,7 +21,7 @@ MOCKS = MockSurvey.bundled().path
 @pytest.fixture(autouse=True)
 def no_map(monkeypatch):
     """The projection takes seconds and has tests of its own."""
-    monkeypatch.setattr(paper, "embedding_map", lambda *_, **__: Figure())
+    monkeypatch.setattr(paper, "embedding_map", lambda *_, **__: None)
 
 
 def run(*arguments, code=0):

@@ -1,19 +1,17 @@
 """The tables of the paper for a model and a source of data."""
 
 import logging
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.models import VisionTransformer
+from astroclip_astro.plot import embedding_map, predicted_against_true, recall_curves
 from astroclip_astro.training.benchmark.encode import PatchMean, embed_source
-from astroclip_astro.training.benchmark.figures import (
-    embedding_map,
-    predicted_against_true,
-    recall_curves,
-)
 from astroclip_astro.training.benchmark.morphology import ZOO_LIMIT, mock_labels, vote_labels
 from astroclip_astro.training.benchmark.supervised import supervised_baselines
 from astroclip_astro.training.benchmark.tables import Embedded, paper_tables
@@ -188,20 +186,31 @@ def _draw(report, embeddings, truth, test, name, out, seed):
             if (source, model, head) == (modality, name, "kNN")
         }
         if shown:
-            figure = predicted_against_true(shown, f"{name}, {modality}, zero-shot")
-            figure.savefig(out / f"predicted-{modality}.png", dpi=110)
+            with _saved(out / f"predicted-{modality}.png", 3.2 * len(shown), 4.2) as figure:
+                title = f"{name}, {modality}, zero-shot"
+                predicted_against_true(shown, title=title, figure=figure)
     ranks = {way: found for (model, way), found in report.ranks.items() if model == name}
     if ranks:
-        recall_curves(ranks, name).savefig(out / "recall.png", dpi=110)
+        with _saved(out / "recall.png", 4.7, 3.9) as figure:
+            recall_curves(ranks, figure.add_subplot(), title=name)
     colours = {what: truth[what] for what in ("redshift", "log_mass") if what in truth}
     for one in embeddings:
         if one.model == name and colours:
             good = test[np.isfinite(one.vectors[test]).all(1)][:_MAPPED]
             if len(good) > 3:
-                figure = embedding_map(
-                    one.vectors[good],
-                    {what: values[good] for what, values in colours.items()},
-                    seed=seed,
-                    title=f"{name}, {one.source}",
-                )
-                figure.savefig(out / f"map-{one.source}.png", dpi=110)
+                with _saved(out / f"map-{one.source}.png", 5.2 * len(colours), 4.4) as figure:
+                    embedding_map(
+                        one.vectors[good],
+                        {what: values[good] for what, values in colours.items()},
+                        seed=seed,
+                        title=f"{name}, {one.source}",
+                        figure=figure,
+                    )
+
+
+@contextmanager
+def _saved(path, width, height):
+    """A figure, written when it is drawn; not of pyplot, which would keep it open."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    yield figure
+    figure.savefig(path, dpi=110)

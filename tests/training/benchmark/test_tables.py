@@ -8,11 +8,6 @@ from astropy.table import Table
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.training.benchmark import heads
-from astroclip_astro.training.benchmark.figures import (
-    embedding_map,
-    predicted_against_true,
-    recall_curves,
-)
 from astroclip_astro.training.benchmark.morphology import mock_labels, vote_labels
 from astroclip_astro.training.benchmark.published import (
     MORPHOLOGY_ACCURACY,
@@ -211,52 +206,6 @@ def test_report_is_written_and_read_back(data, tmp_path):
     assert len(Table.read(tmp_path / "properties.tex")) == len(report.tables["properties"])
     assert " ± " in str(report)
     assert "k = 8" in str(report)
-
-
-def test_figures_show_the_data(data):
-    report = paper_tables(*data, k=8, pool=50, n_resamples=20)
-    answers = {
-        what: answer
-        for (source, _, head, what), answer in report.predictions.items()
-        if (source, head) == ("spectrum", "kNN")
-    }
-    figure = predicted_against_true(answers)
-    points = figure.axes[0].collections[0].get_offsets()
-    np.testing.assert_allclose(points[:, 0], answers["redshift"][0])
-    np.testing.assert_allclose(points[:, 1], answers["redshift"][1])
-    curves = recall_curves({way: found for (_, way), found in report.ranks.items()})
-    line = curves.axes[0].lines[0]
-    assert line.get_ydata()[-1] == 1
-    assert len(line.get_ydata()) == 50
-
-
-def test_figures_of_what_is_not_known():
-    z, nothing = np.linspace(0, 1, 9), np.full(9, np.nan)
-    figure = predicted_against_true({"redshift": (z, z), "age": (z, nothing)})
-    full, empty = figure.axes[0], figure.axes[1]
-    assert len(full.collections) == 1
-    assert len(empty.collections) == 0
-    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["redshift", "age (Gyr)"]
-    residuals = figure.axes[2].collections[0].get_offsets()
-    np.testing.assert_allclose(residuals[:, 1], 0)
-
-
-def test_map_keeps_neighbours_together():
-    rng = np.random.default_rng(0)
-    vectors = np.concatenate([rng.normal(size=(30, 4)) + 20, rng.normal(size=(30, 4)) - 20])
-    z = np.repeat([0.1, 0.9], 30)
-    z[3] = np.nan
-    figure = embedding_map(vectors, {"redshift": z, "log_mass": np.full(60, np.nan)})
-    unknown = [axes for axes in figure.axes if "M_" in axes.get_title()]
-    assert [len(points.get_offsets()) for points in unknown[0].collections] == [60]
-    grey, coloured = figure.axes[0].collections[:2]
-    assert len(grey.get_offsets()) == 1
-    assert len(coloured.get_offsets()) == 59
-    xy, colour = np.asarray(coloured.get_offsets()), coloured.get_array()
-    low, high = xy[colour < 0.5], xy[colour > 0.5]
-    between = np.linalg.norm(low.mean(0) - high.mean(0))
-    spread = max(np.linalg.norm(one - one.mean(0), axis=1).max() for one in (low, high))
-    assert between > spread
 
 
 def test_published_figures():

@@ -1,38 +1,20 @@
 """A figure of an object with what a model looks at in it, and what its answer hangs on."""
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
 
 from astroclip_astro.adapters.image import encoder_input
 from astroclip_astro.errors import InputError
+from astroclip_astro.plot.lines import mark_lines
+from astroclip_astro.plot.panels import flux_limits
+from astroclip_astro.plot.style import BLUE, COLOUR_MAP, FLUX_DENSITY, ORANGE, new_figure
 from astroclip_astro.tasks.explain import described, one_object
 
-__all__ = ["LINES", "plot_explanation"]
-
-#: Lines of galaxies, rest wavelengths in vacuum (Å): table of spectral lines of the SDSS, data
-#: release 6 (http://classic.sdss.org/dr6/algorithms/linestable.html); [O II] is the middle of its
-#: two lines, Mg b and Na D are blends.
-LINES = (
-    ("[O II]", 3728.48),
-    ("Ca K", 3934.78),
-    ("Ca H", 3969.59),
-    ("Hδ", 4102.89),
-    ("G band", 4305.61),
-    ("Hγ", 4341.68),
-    ("Hβ", 4862.68),
-    ("[O III]", 4960.30),
-    ("[O III]", 5008.24),
-    ("Mg b", 5176.7),
-    ("Na D", 5895.6),
-    ("[N II]", 6549.86),
-    ("Hα", 6564.61),
-    ("[N II]", 6585.27),
-    ("[S II]", 6718.29),
-    ("[S II]", 6732.67),
-)
+__all__ = ["plot_explanation"]
 
 
-def plot_explanation(obj, attention, occlusion, *, model=None, survey=None, redshift=None):
+def plot_explanation(
+    obj, attention, occlusion, *, model=None, survey=None, redshift=None, figure=None
+):
     """Draw an object with what the model attends to in it and what its answer hangs on.
 
     Parameters
@@ -46,37 +28,32 @@ def plot_explanation(obj, attention, occlusion, *, model=None, survey=None, reds
     survey : str, optional
         How the object is to be read, as for `astroclip_astro.embed`.
     redshift : float, optional
-        Where to mark the `LINES` of a spectrum; by default as the object states it, and if it does
+        Where to mark the lines of a spectrum; by default as the object states it, and if it does
         not, none is marked.
+    figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, optional
+        Where to draw; by default a new one.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        Of a spectrum: flux on the model's grid, mean attention of the heads, and occlusion. Of an
-        image: the picture that the encoder sees, and maps of the two.
+    numpy.ndarray of matplotlib.axes.Axes
+        Three. Of a spectrum: flux on the model's grid, mean attention of the heads, and occlusion.
+        Of an image: the picture that the encoder sees, and maps of the two.
 
     Raises
     ------
-    ImportError
-        If matplotlib is not installed, saying how to install it.
     InputError
         If there is not exactly one object, or the arrays are not of it and of the model.
 
     Examples
     --------
+    >>> from astroclip_astro.plot import plot_explanation
     >>> from astroclip_astro.simulate import MockSurvey
-    >>> from astroclip_astro.tasks import attention, occlusion, plot_explanation
+    >>> from astroclip_astro.tasks import attention, occlusion
     >>> image = MockSurvey.bundled().cutout(0)
-    >>> figure = plot_explanation(image, attention(image), occlusion(image))
-    >>> [axes.get_title() for axes in figure.axes[:3]]
+    >>> axes = plot_explanation(image, attention(image), occlusion(image))
+    >>> [ax.get_title() for ax in axes]
     ['What the encoder sees', 'Attention (mean of 4 heads)', 'Occlusion']
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "plot_explanation draws with matplotlib: pip install 'astroclip_astro[plot]'"
-        ) from error
     model, modality, batch = one_object(obj, model, survey)
     about = described(model, modality, batch)
     for name, array in (("attention", attention), ("occlusion", occlusion)):
@@ -90,65 +67,33 @@ def plot_explanation(obj, attention, occlusion, *, model=None, survey=None, reds
     if redshift is None:
         redshift = batch.redshift[0]
     size, draw = ((10, 7), _draw_spectrum) if modality == "spectrum" else ((12, 4.2), _draw_image)
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure, model, batch, attention, occlusion, redshift)
+    figure = new_figure(figure, *size)
+    axes = draw(figure, model, batch, attention, occlusion, redshift)
     known = f"z = {redshift:.4f}" if np.isfinite(redshift) else ""
     figure.suptitle("   ".join(filter(None, (batch.object_id[0], known))))
-    return figure
+    return axes
 
 
 def _draw_spectrum(figure, model, batch, attention, occlusion, redshift):
     edges = model.preprocessing["spectrum"].edges
     flux, ivar = batch.flux[0, :, 0].cpu().numpy(), batch.ivar[0].cpu().numpy()
-    above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
+    above, middle, below = axes = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
     # What was filled was not seen.
     above.stairs(np.where(ivar > 0, flux, np.nan), edges, baseline=None, color="0.2", linewidth=0.5)
-    above.set_ylabel("Flux density\n[$10^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$]")
-    # Residuals of sky lines, of more than three times the usual noise, shall not set the scale.
-    usual = flux[ivar > np.median(ivar[ivar > 0]) / 10]
-    margin = 0.05 * np.ptp(usual) or 1.0
-    above.set_ylim(usual.min() - margin, usual.max() + margin)
+    above.set(ylabel=FLUX_DENSITY, ylim=flux_limits(flux, ivar))
 
     mean = attention.mean("head")
-    middle.fill_between(mean.wavelength, mean, step="mid", color="#0072b2", alpha=0.8)
+    middle.fill_between(mean.wavelength, mean, step="mid", color=BLUE, alpha=0.8)
     middle.set(ylabel=f"Attention\n(mean of {attention.sizes['head']} heads)", ylim=(0, None))
     statistics = float(attention.statistics.mean())
     _remark(middle, f"token of mean and standard deviation: {statistics:.2g}")
 
-    below.fill_between(occlusion.wavelength, occlusion, step="mid", color="#d55e00", alpha=0.8)
+    below.fill_between(occlusion.wavelength, occlusion, step="mid", color=ORANGE, alpha=0.8)
     below.set_ylabel(f"Occlusion\n{_label(occlusion)}")
     below.set(xlim=edges[[0, -1]], xlabel="Observed wavelength in vacuum [Å]")
     _remark(below, _as_it_is(occlusion))
-    _mark_lines((above, middle, below), redshift, edges[[0, -1]])
-
-
-def _mark_lines(axes, redshift, limits):
-    """Mark the lines that lie within the limits, their names above the uppermost axes."""
-    seen = [
-        (name, rest * (1 + redshift))
-        for name, rest in LINES
-        if limits[0] < rest * (1 + redshift) < limits[1]
-    ]
-    if not seen:
-        return
-    # A name takes 1.7 % of the width: they are moved apart in order, by least squares.
-    at = np.array([wavelength for _, wavelength in seen])
-    apart = 0.017 * (limits[1] - limits[0]) * np.arange(len(at))
-    places = isotonic_regression(at - apart) + apart
-    for (name, wavelength), place in zip(seen, places, strict=True):
-        for panel in axes:
-            panel.axvline(wavelength, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
-        axes[0].annotate(
-            name,
-            xy=(wavelength, 1),
-            xytext=(place, 1.08),
-            xycoords=axes[0].get_xaxis_transform(),
-            rotation=90,
-            ha="center",
-            va="bottom",
-            fontsize="small",
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
-        )
+    mark_lines(axes, redshift, edges[[0, -1]])
+    return axes
 
 
 def _draw_image(figure, model, batch, attention, occlusion, _):
@@ -162,16 +107,23 @@ def _draw_image(figure, model, batch, attention, occlusion, _):
     for panel in axes:
         panel.set_xlabel("Offset to the east [arcsec]")
 
-    shown = middle.imshow(attention.mean("head"), origin="lower", extent=extent, vmin=0)
+    shown = middle.imshow(
+        attention.mean("head"), origin="lower", extent=extent, cmap=COLOUR_MAP, vmin=0
+    )
     middle.set_title(f"Attention (mean of {attention.sizes['head']} heads)")
     figure.colorbar(shown, ax=middle, label="weight", shrink=0.8)
 
     most = float(abs(occlusion).max())
-    signed = {"cmap": "RdBu_r", "vmin": -most} if "median" in occlusion.attrs else {"vmin": 0}
+    signed = (
+        {"cmap": "RdBu_r", "vmin": -most}
+        if "median" in occlusion.attrs
+        else {"cmap": COLOUR_MAP, "vmin": 0}
+    )
     shown = right.imshow(occlusion, origin="lower", extent=extent, vmax=most, **signed)
     right.set_title("Occlusion")
     figure.colorbar(shown, ax=right, label=_label(occlusion), shrink=0.8)
     right.text(0.02, 0.98, _as_it_is(occlusion), va="top", size="small", transform=right.transAxes)
+    return axes
 
 
 def _remark(panel, text):
