@@ -1,6 +1,7 @@
 """Tables sent over SAMP: a real hub, and real clients that receive them."""
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ def program(hub):
             table = Table.read(params["url"].removeprefix("file://"), format="votable")
             received.append((params, table))
             error = {"samp.errortxt": "out of memory"} if answer == "samp.error" else None
+            # pyvo's hub loses an answer that comes before it has noted the question.
+            time.sleep(0.1)
             client.ereply(msg_id, answer, result={}, error=error)
 
         client = samp.SAMPIntegratedClient(name=name, addr="127.0.0.1")
