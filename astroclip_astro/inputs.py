@@ -186,7 +186,7 @@ def _modality_of(obj, modalities, survey=None):
     names = [*_BUILTIN, *(name for name in modalities if name not in _BUILTIN)]
     if isinstance(obj, Table) and set(_TABLE_COLUMNS) & set(obj.colnames):
         return None  # a table of objects, whatever else is known of them
-    if survey in get_manager().entries("survey"):
+    if survey and survey in get_manager().entries("survey"):
         told = get_manager().get("survey", survey).modality
         names = [told, *(name for name in names if name != told)]
     return next((name for name in names if get_modality(name).accepts(obj)), None)

@@ -17,13 +17,13 @@ from astroclip_astro.catalog.ranking import Ranking
 from astroclip_astro.catalog.rows import rows_of, table_of
 from astroclip_astro.catalog.schema import OF_VECTORS, CatalogSchema
 from astroclip_astro.catalog.selection import Selection
-from astroclip_astro.catalog.sky import angle
 from astroclip_astro.catalog.store import Store, verify
 from astroclip_astro.embedding_schema import compared
 from astroclip_astro.embeddings import concat, directions, make_embeddings
 from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.notebooks import html_table
 from astroclip_astro.plugins.manager import get_manager
+from astroclip_astro.sky import angle
 from astroclip_astro.weights import as_model
 
 __all__ = ["EmbeddingCatalog"]

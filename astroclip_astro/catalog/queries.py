@@ -9,10 +9,11 @@ from astropy import units as u
 
 from astroclip_astro.api import embed
 from astroclip_astro.catalog.rows import table_of
-from astroclip_astro.catalog.sky import Cone, separation
+from astroclip_astro.catalog.sky import Cone
 from astroclip_astro.embeddings import directions
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
+from astroclip_astro.sky import separation
 
 __all__ = ["Query", "answer", "resolve"]
 

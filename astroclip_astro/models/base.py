@@ -164,7 +164,11 @@ class GalaxyModel(nn.Module):
             raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
         flux = flux.to(self.device, self.dtype)
         x = get_modality(modality).model_input(flux, self.preprocessing[modality])
-        return getattr(self, f"embed_{modality.replace('-', '_')}")(x)
+        return self._embedder(modality)(x)
+
+    def _embedder(self, modality):
+        """What makes vectors of `Modality.model_input`."""
+        return getattr(self, f"embed_{modality.replace('-', '_')}")
 
     def out_of_range(self, flux, modality):
         """Which objects are brighter or fainter than all that the model was trained on.

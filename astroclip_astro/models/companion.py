@@ -104,32 +104,5 @@ class Companion(GalaxyModel):
         self.base.eval()
         return self
 
-    def vectors(self, flux, modality):
-        """Embed a batch; see `GalaxyModel.vectors`.
-
-        Parameters
-        ----------
-        flux : torch.Tensor
-            As `encode` takes it.
-        modality : str
-            What the batch holds.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (B, embed_dim).
-
-        Raises
-        ------
-        ValueError
-            If the model does not embed this modality.
-        """
-        if modality in self.base.modalities:
-            return self.base.vectors(flux, modality)
-        if modality != self.companion:
-            known = " and ".join(self.modalities)
-            raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
-        x = get_modality(modality).model_input(
-            flux.to(self.device, self.dtype), self.preprocessing[modality]
-        )
-        return self.encoder(x)
+    def _embedder(self, modality):
+        return self.encoder if modality == self.companion else self.base._embedder(modality)

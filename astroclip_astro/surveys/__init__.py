@@ -1,5 +1,5 @@
 """Built-in surveys, registered through the same hooks as anybody's."""
 
-from astroclip_astro.surveys.base import Survey
+from astroclip_astro.surveys.base import ByNameOnly, Survey
 
-__all__ = ["Survey"]
+__all__ = ["ByNameOnly", "Survey"]

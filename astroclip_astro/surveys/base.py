@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Survey"]
+__all__ = ["ByNameOnly", "Survey"]
 
 
 class Survey:
@@ -73,3 +73,28 @@ class Survey:
         specutils.Spectrum or astropy.nddata.NDData or astropy.io.fits.HDUList
         """
         raise NotImplementedError(f"{type(self).__name__} has no read(path)")
+
+
+class ByNameOnly(Survey):
+    """A survey that is never chosen by itself: only ``survey=`` asks for it.
+
+    For files that do not say where they come from, and for another way to read those of a survey
+    that recognises them: ``class Smoothed(ByNameOnly, Mine)``.
+    """
+
+    def identify(self, path, hdulist):
+        """Never; see `Survey.identify`.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Not used.
+        hdulist : astropy.io.fits.HDUList or None
+            Not used.
+
+        Returns
+        -------
+        bool
+            False.
+        """
+        return False

@@ -12,7 +12,7 @@ from astroclip_astro.adapters.meta import band_names
 from astroclip_astro.adapters.planes import REFUSED_RGB, header_wcs
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
-from astroclip_astro.surveys.base import Survey
+from astroclip_astro.surveys.base import ByNameOnly, Survey
 
 __all__ = ["LegacySurvey", "LegacySurveyRGB"]
 
@@ -175,7 +175,7 @@ class LegacySurvey(Survey):
         )
 
 
-class LegacySurveyRGB(Survey):
+class LegacySurveyRGB(ByNameOnly):
     r"""Pictures (JPEG, PNG) from the Legacy Surveys' viewer, turned back into rough fluxes.
 
     For want of anything better only: a FITS cutout of the same place is free. It is never chosen
@@ -222,23 +222,6 @@ class LegacySurveyRGB(Survey):
 
     def __init__(self, pixel_scale=_NATIVE):
         self.pixel_scale = pixel_scale
-
-    def identify(self, path, hdulist):
-        """Never: a picture does not say where it comes from; see `Survey.identify`.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            Not used.
-        hdulist : astropy.io.fits.HDUList or None
-            Not used.
-
-        Returns
-        -------
-        bool
-            False.
-        """
-        return False
 
     def read(self, path):
         """Read a picture; see `Survey.read`.

@@ -8,19 +8,12 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from tqdm import tqdm
 
-from astroclip_astro import load_model
-from astroclip_astro.embeddings import open_embeddings
-from astroclip_astro.simulate import MockSurvey
+from astroclip_astro.notebooks import progress_bar
 from astroclip_astro.simulate.spectra import wavelength_grid
-from astroclip_astro.training.benchmark.retrieval import retrieval
-from astroclip_astro.training.companion import align_companion
-from astroclip_astro.training.mini.heads import observed_embeddings, rows_for_heads
-from astroclip_astro.weights import save_companion
+from astroclip_astro.training.mini.companion import train_companion
 from astroclip_gaia_xp.encoder import XPEncoder
-from astroclip_gaia_xp.modality import GaiaXP, XPPreprocessing
+from astroclip_gaia_xp.modality import XPPreprocessing
 
 # Resolving power λ/FWHM, roughly: BP's falls from 100 to 30 towards the red, RP's from 100 to 70
 # (Carrasco et al. 2021, A&A 652, A86). BP ends where RP begins, near 640 nm.
@@ -46,7 +39,7 @@ def spectra(survey, rows, path):
     if not path.exists():
         matrix = at_gaias_resolution(XPPreprocessing())
         blocks = np.array_split(rows, max(1, len(rows) // BLOCK))
-        flux = [survey.arrays(block)["spectrum"] @ matrix for block in tqdm(blocks)]
+        flux = [survey.arrays(block)["spectrum"] @ matrix for block in progress_bar(blocks)]
         with path.open("wb") as file:
             np.save(file, np.concatenate(flux))
     return np.load(path)
@@ -67,13 +60,6 @@ def observe(flux, rng):
     return (flux * 10 ** (APERTURE * rng.standard_normal((n, 1))))[..., None]
 
 
-def vectors(model, survey, rows, modality, seed, path):
-    """Vectors of mocks, made once."""
-    if not path.exists():
-        observed_embeddings(model, survey, rows, modality, seed=seed).astroclip.save(path)
-    return open_embeddings(path).values
-
-
 @click.command()
 @click.argument("mocks", type=click.Path(exists=True, file_okay=False))
 @click.argument("out", type=click.Path(dir_okay=False))
@@ -82,43 +68,25 @@ def vectors(model, survey, rows, modality, seed, path):
 @click.option("--steps", default=4000, show_default=True)
 def main(mocks, out, folder, n, steps):
     """Train, save, and measure on mocks that nothing was trained on."""
-    survey, model, folder = MockSurvey.open(mocks), load_model(device="cpu"), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    learned, test = rows_for_heads(survey, n)
-    known = {
-        modality: [
-            vectors(model, survey, rows, modality, seed, folder / f"{name}-{modality}.nc")
-            for rows, seed, name in ((learned, 0, "learned"), (test, 2, "test"))
-        ]
-        for modality in model.modalities
-    }
-    clean = spectra(survey, learned, folder / "learned-gaia-xp.npy")
-    torch.manual_seed(0)
-    config = {"inputs": XPPreprocessing().n_pixels + 1, "embed_dim": model.embed_dim}
-    encoder = XPEncoder(**config)
-    seen = torch.as_tensor(observe(clean[:10_000], np.random.default_rng(1)), dtype=torch.float32)
-    x = GaiaXP().model_input(seen, XPPreprocessing())
-    encoder.mean, encoder.scale = x.mean(0), x.std(0)
-    companion = align_companion(
-        model,
-        encoder,
-        "gaia_xp",
-        lambda rows, rng: observe(clean[rows], rng),
-        [known[modality][0] for modality in model.modalities],
-        batch_size=512,
-        steps=steps,
-    )
-    save_companion(companion, out, config=config, licence="BSD-3-Clause")
 
-    flux = observe(spectra(survey, test, folder / "test-gaia-xp.npy"), np.random.default_rng(2))
-    mine = companion.encode(torch.as_tensor(flux, dtype=torch.float32), "gaia_xp").numpy()
-    pairs = [("gaia_xp", mine)] + [(m, known[m][1]) for m in model.modalities]
-    for query, asked in pairs:
-        for answer, keys in pairs:
-            if query != answer:
-                found = retrieval(asked, keys, at=(1, 10, 100))
-                shares = "  ".join(f"@{k} {share:.3f}" for k, share in found.recall.items())
-                click.echo(f"{query:>10s} → {answer:10s} {shares}  median {found.median_rank:.0f}")
+    def known(survey, rows, name):
+        return spectra(survey, rows, Path(folder, f"{name}-gaia-xp.npy"))
+
+    for (query, answer), found in train_companion(
+        mocks,
+        out,
+        folder,
+        "gaia_xp",
+        XPEncoder,
+        config={"inputs": XPPreprocessing().n_pixels + 1, "embed_dim": 128},
+        known=known,
+        observe=observe,
+        n=n,
+        steps=steps,
+        batch_size=512,
+    ).items():
+        shares = "  ".join(f"@{k} {share:.3f}" for k, share in found.recall.items())
+        click.echo(f"{query:>10s} → {answer:10s} {shares}  median {found.median_rank:.0f}")
 
 
 if __name__ == "__main__":

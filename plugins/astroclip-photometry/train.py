@@ -4,21 +4,11 @@ MOCKS is a survey of ``python -m astroclip_astro.simulate``; OUT is the weights 
 VECTORS is a folder where the vectors of the mocks are kept: making them takes most of the time.
 """
 
-from pathlib import Path
-
 import click
 import numpy as np
-import torch
 
-from astroclip_astro import load_model
-from astroclip_astro.embeddings import open_embeddings
-from astroclip_astro.simulate import MockSurvey
-from astroclip_astro.training.benchmark.retrieval import retrieval
-from astroclip_astro.training.companion import align_companion
-from astroclip_astro.training.mini.heads import observed_embeddings, rows_for_heads
-from astroclip_astro.weights import save_companion
+from astroclip_astro.training.mini.companion import train_companion
 from astroclip_photometry.encoder import PhotometryEncoder
-from astroclip_photometry.modality import Photometry
 
 BANDS = ("g", "r", "z")
 
@@ -39,11 +29,9 @@ def observe(truth, rng):
     return np.stack([flux + sigma * rng.standard_normal(flux.shape), sigma], axis=1)
 
 
-def vectors(model, survey, rows, modality, seed, path):
-    """Vectors of mocks, made once."""
-    if not path.exists():
-        observed_embeddings(model, survey, rows, modality, seed=seed).astroclip.save(path)
-    return open_embeddings(path).values
+def magnitudes(survey, rows, name):
+    """True magnitudes and sizes of mocks, rows of the survey's table."""
+    return survey.truth_array[rows]
 
 
 @click.command()
@@ -54,42 +42,20 @@ def vectors(model, survey, rows, modality, seed, path):
 @click.option("--steps", default=6000, show_default=True)
 def main(mocks, out, folder, n, steps):
     """Train, save, and measure on mocks that nothing was trained on."""
-    survey, model, folder = MockSurvey.open(mocks), load_model(device="cpu"), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    learned, test = rows_for_heads(survey, n)
-    known = {
-        modality: [
-            vectors(model, survey, rows, modality, seed, folder / f"{name}-{modality}.nc")
-            for rows, seed, name in ((learned, 0, "learned"), (test, 2, "test"))
-        ]
-        for modality in model.modalities
-    }
-    torch.manual_seed(0)
-    config = {"inputs": 2 * len(BANDS), "embed_dim": model.embed_dim}
-    encoder = PhotometryEncoder(**config)
-    truth = survey.truth_array[learned]
-    seen = torch.as_tensor(observe(truth, np.random.default_rng(1)), dtype=torch.float32)
-    x = Photometry().model_input(seen, Photometry.preprocessing())
-    encoder.mean, encoder.scale = x.mean(0), x.std(0)
-    companion = align_companion(
-        model,
-        encoder,
+    for (query, answer), found in train_companion(
+        mocks,
+        out,
+        folder,
         "photometry",
-        lambda rows, rng: observe(truth[rows], rng),
-        [known[modality][0] for modality in model.modalities],
+        PhotometryEncoder,
+        config={"inputs": 2 * len(BANDS), "embed_dim": 128},
+        known=magnitudes,
+        observe=observe,
+        n=n,
         steps=steps,
-    )
-    save_companion(companion, out, config=config, licence="BSD-3-Clause")
-
-    flux = observe(survey.truth_array[test], np.random.default_rng(2))
-    mine = companion.encode(torch.as_tensor(flux, dtype=torch.float32), "photometry").numpy()
-    pairs = [("photometry", mine)] + [(m, known[m][1]) for m in model.modalities]
-    for query, asked in pairs:
-        for answer, keys in pairs:
-            if query != answer:
-                found = retrieval(asked, keys, at=(1, 10, 100))
-                shares = "  ".join(f"@{k} {share:.3f}" for k, share in found.recall.items())
-                click.echo(f"{query:>10s} → {answer:10s} {shares}  median {found.median_rank:.0f}")
+    ).items():
+        shares = "  ".join(f"@{k} {share:.3f}" for k, share in found.recall.items())
+        click.echo(f"{query:>10s} → {answer:10s} {shares}  median {found.median_rank:.0f}")
 
 
 if __name__ == "__main__":

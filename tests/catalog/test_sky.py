@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mocpy import MOC
 
-from astroclip_astro.catalog.sky import Cone, Region, healpix_29, position, separation
+from astroclip_astro.catalog.sky import Cone, Region, healpix_29
 from astroclip_astro.errors import InputError
+from astroclip_astro.sky import position, separation
 
 WHOLE = 12 * 4**29
 # Corners and edges of HEALPix's twelve base cells, the poles, and where right ascension starts.

@@ -23,6 +23,7 @@ from astroclip_astro.simulate import MockSurvey
 from astroclip_astro.tasks import NeighborsHead, attention
 from astroclip_astro.training.companion import align_companion
 from astroclip_astro.training.fine_tuning import fine_tune
+from astroclip_astro.training.mini.companion import train_companion
 from astroclip_astro.weights import load_companion, save_companion, save_model
 
 BOTH = ("spectrum", "image")
@@ -368,3 +369,50 @@ def test_alignment_refuses_what_it_cannot_learn_from(toy, base):
         )
     with pytest.raises(ValueError, match="at least 8 galaxies"):
         align([np.zeros((4, 128))], batch_size=8)
+
+
+class Scaled(torch.nn.Linear):
+    """A linear encoder that knows the scale of its input, as `train_companion` wants it."""
+
+    def __init__(self, **config):
+        super().__init__(**config)
+        self.register_buffer("mean", torch.zeros(self.in_features))
+        self.register_buffer("scale", torch.ones(self.in_features))
+
+    def forward(self, x):
+        return super().forward((x - self.mean) / self.scale)
+
+
+def test_a_companion_is_trained_on_the_mocks_of_its_model_and_measured(toy, base, tmp_path):
+    asked = []
+
+    def known(survey, rows, name):
+        asked.append((name, rows.tolist()))
+        return np.stack([survey.truth_array[f"mag_{b}"][rows] for b in "grz"], axis=1)
+
+    made = tmp_path / "toy.safetensors"
+    found = train_companion(
+        MockSurvey.bundled().path,
+        made,
+        tmp_path / "vectors",
+        "toy",
+        Scaled,
+        config={"in_features": 3, "out_features": 128},
+        known=known,
+        observe=lambda magnitudes, rng: magnitudes + 0.01 * rng.standard_normal(magnitudes.shape),
+        steps=40,
+        batch_size=16,
+        progress=False,
+    )
+    assert len(found) == 6
+    learned, test = (set(rows) for _, rows in asked)
+    assert [name for name, _ in asked] == ["learned", "test"]
+    assert not learned & test
+    assert found["toy", "image"].n_queries == len(test)
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "vectors").iterdir()}
+    assert set(kept) == {f"{n}-{m}.nc" for n in ("learned", "test") for m in BOTH}
+    loaded = load_companion(made, Scaled)
+    assert not torch.equal(loaded.encoder.scale, torch.ones(3))
+    # Brightness is what a linear map of magnitudes can tell.
+    data = Table({"toy": known(MockSurvey.bundled(), np.arange(40), "all")[:4]})
+    assert np.isfinite(aa.embed(data, model=loaded).values).all()

@@ -5,8 +5,8 @@ import warnings
 from astropy import units as u
 
 from astroclip_astro.catalog.hats.layout import opened, schema_of
-from astroclip_astro.catalog.sky import angle
 from astroclip_astro.errors import InputError
+from astroclip_astro.sky import angle
 
 __all__ = ["crossmatch_hats"]
 

@@ -12,10 +12,11 @@ from astroclip_astro.catalog.predicate import predicate, text_in
 from astroclip_astro.catalog.recipes.sources import OF_FILES
 from astroclip_astro.catalog.rows import rows_of
 from astroclip_astro.catalog.schema import CatalogSchema
-from astroclip_astro.catalog.sky import healpix_29, separation
+from astroclip_astro.catalog.sky import healpix_29
 from astroclip_astro.catalog.store import Store
 from astroclip_astro.embedding_schema import COLUMNS, make_embeddings
 from astroclip_astro.errors import CatalogError
+from astroclip_astro.sky import separation
 
 __all__ = ["aligned", "gather"]
 

@@ -12,7 +12,7 @@ from astroclip_astro.adapters.photometric import nanomaggies_per_unit
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate import images as legacy
-from astroclip_astro.surveys import Survey
+from astroclip_astro.surveys import ByNameOnly, Survey
 from astroclip_hsc.files import BANDS, ZEROPOINT, is_cutout, read_band, same_grid, sibling_files
 
 __all__ = ["HSC", "HSCLegacyDepth"]
@@ -200,7 +200,7 @@ class HSC(Survey):
         )
 
 
-class HSCLegacyDepth(HSC):
+class HSCLegacyDepth(ByNameOnly, HSC):
     """The same files, with noise added until they are as shallow as the Legacy Surveys.
 
     A model that learnt from the Legacy Surveys' images sees less in HSC's than it might, because
@@ -215,23 +215,6 @@ class HSCLegacyDepth(HSC):
     >>> path = "cutout-HSC-R-9813-pdr2_wide.fits"
     >>> aa.embed(path, survey="hsc-legacy-depth")  # doctest: +SKIP
     """
-
-    def identify(self, path, hdulist):
-        """Never: the files are those of "hsc"; see `Survey.identify`.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            Not used.
-        hdulist : astropy.io.fits.HDUList or None
-            Not used.
-
-        Returns
-        -------
-        bool
-            False.
-        """
-        return False
 
     def combine(self, paths, *, object_id=""):
         """Put files of one object together and add noise; see `HSC.combine`.

@@ -12,7 +12,7 @@ from astroclip_astro.adapters.planes import header_wcs
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate import images as legacy
-from astroclip_astro.surveys import Survey
+from astroclip_astro.surveys import ByNameOnly, Survey
 from astroclip_sdss.frames import BANDS, FRAME_SHAPE, PIXEL_SCALE, frame_band
 
 __all__ = ["SDSSImage", "SDSSImageLegacyDepth"]
@@ -155,7 +155,7 @@ class SDSSImage(Survey):
         yield fits.HDUList([primary, *bands.values()])
 
 
-class SDSSImageLegacyDepth(SDSSImage):
+class SDSSImageLegacyDepth(ByNameOnly, SDSSImage):
     """The same files, smoothed until they are no noisier than the Legacy Surveys.
 
     A model that learnt from the Legacy Surveys' images takes the noise of SDSS's for structure.
@@ -169,23 +169,6 @@ class SDSSImageLegacyDepth(SDSSImage):
     >>> import astroclip_astro as aa
     >>> aa.embed("ngc5227.fits", survey="sdss-image-legacy-depth")  # doctest: +SKIP
     """
-
-    def identify(self, path, hdulist):
-        """Never: the files are those of "sdss-image"; see `Survey.identify`.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            Not used.
-        hdulist : astropy.io.fits.HDUList or None
-            Not used.
-
-        Returns
-        -------
-        bool
-            False.
-        """
-        return False
 
     def convert(self, hdulist, *, object_id=""):
         """Check an open cutout and smooth it; see `SDSSImage.convert`.
