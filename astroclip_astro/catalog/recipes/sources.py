@@ -154,8 +154,10 @@ class Source:
 
         Parameters
         ----------
-        path, modalities
-            As for `open`.
+        path : pathlib.Path or None
+            Where the data are.
+        modalities : sequence of str
+            Those that the catalog was built with: they decide what entries hold.
 
         Returns
         -------
