@@ -11,6 +11,6 @@ bagpipes, `structure` and `images` into pixels with GalSim, `contaminants` are s
 """
 
 from astroclip_astro.simulate.recipe import MockGalaxy, simulate_galaxy
-from astroclip_astro.simulate.survey import MockSurvey
+from astroclip_astro.simulate.survey import MockSurvey, observe
 
-__all__ = ["MockGalaxy", "MockSurvey", "simulate_galaxy"]
+__all__ = ["MockGalaxy", "MockSurvey", "observe", "simulate_galaxy"]

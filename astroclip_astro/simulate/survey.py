@@ -34,9 +34,9 @@ from astroclip_astro.simulate.recipe import (
 )
 from astroclip_astro.simulate.spectra import load_bagpipes, require, wavelength_grid
 
-__all__ = ["FLUX_UNIT", "MockSurvey"]
+__all__ = ["FLUX_UNIT", "MockSurvey", "observe"]
 
-__doctest_requires__ = {"MockSurvey": ["dust_extinction", "galsim", "speclite"]}
+__doctest_requires__ = {("MockSurvey", "observe"): ["dust_extinction", "galsim", "speclite"]}
 
 FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
 
@@ -285,16 +285,7 @@ class MockSurvey:
             7781 pixels in vacuum, 3600 to 9824 Å, flux in 1e-17 erg s-1 cm-2 Å-1 with
             `~astropy.nddata.InverseVariance`. The meta holds object_id, ra, dec, redshift, medium.
         """
-        row, data = self._row(i)
-        rng = generator(self.seed, self._index(i), SPECTRUM_NOISE, realisation)
-        sigma = data["spectrum_sigma"]
-        (flux,) = observed_flux(data["spectrum"][None], sigma[None], [row["sky_brightness"]], rng)
-        return Spectrum(
-            spectral_axis=wavelength_grid() * u.AA,
-            flux=flux * FLUX_UNIT,
-            uncertainty=InverseVariance(sigma.astype(np.float64) ** -2, unit=FLUX_UNIT**-2),
-            meta={**_identity(row), "redshift": float(row["redshift"]), "medium": "vacuum"},
-        )
+        return _spectrum(*self._row(i), realisation)
 
     def cutout(self, i, realisation=0):
         """Observed cutout of a galaxy.
@@ -313,18 +304,7 @@ class MockSurvey:
             pixel, north up and east left, with a celestial WCS for the two last axes. The meta
             holds object_id, ra, dec, redshift, bands.
         """
-        row, data = self._row(i)
-        rng = generator(self.seed, self._index(i), IMAGE_NOISE, realisation)
-        image, sigma = data["image"], data["image_sigma"][:, None, None]
-        target = SkyCoord(row["ra"], row["dec"], unit="deg")
-        flux = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
-        return CCDData(
-            flux,
-            unit=u.nmgy,
-            uncertainty=StdDevUncertainty(np.broadcast_to(sigma, flux.shape).copy()),
-            wcs=tangent_wcs(target, PIXEL_SCALE, image.shape[-2:]),
-            meta={**_identity(row), "redshift": float(row["redshift"]), "bands": "grz"},
-        )
+        return _cutout(*self._row(i), realisation)
 
     def _row(self, i):
         if not -len(self) <= i < len(self):
@@ -336,9 +316,73 @@ class MockSurvey:
             data = {name: file[name][row].astype(np.float32) for name in DATASETS}
         return self._truth[i], data
 
-    def _index(self, i):
-        """Return the number of the object in row `i`, which decides its noise."""
-        return int(self._truth["object_id"][i].rsplit(b"-", 1)[1])
+
+def observe(galaxy, realisation=0):
+    """Observe a galaxy as the survey that it belongs to does.
+
+    Parameters
+    ----------
+    galaxy : MockGalaxy
+        As `simulate_galaxy` returns it.
+    realisation : int
+        Which observation of it.
+
+    Returns
+    -------
+    spectrum : specutils.Spectrum
+        As `MockSurvey.spectrum` returns it.
+    cutout : astropy.nddata.CCDData
+        As `MockSurvey.cutout` returns it.
+
+    Examples
+    --------
+    >>> from astroclip_astro.simulate import observe, simulate_galaxy
+    >>> spectrum, cutout = observe(simulate_galaxy(seed=0, index=1))
+    >>> spectrum.meta["object_id"], cutout.shape
+    ('mock-0-0000001', (3, 152, 152))
+    """
+    (row,) = _rows([galaxy])
+    data = {name: getattr(galaxy, name) for name in DATASETS}
+    return _spectrum(row, data, realisation), _cutout(row, data, realisation)
+
+
+def _spectrum(row, data, realisation):
+    """Observed spectrum of a row of the truth, with its noiseless data."""
+    rng = generator(*_number(row), SPECTRUM_NOISE, realisation)
+    sigma = data["spectrum_sigma"]
+    (flux,) = observed_flux(data["spectrum"][None], sigma[None], [row["sky_brightness"]], rng)
+    return Spectrum(
+        spectral_axis=wavelength_grid() * u.AA,
+        flux=flux * FLUX_UNIT,
+        uncertainty=InverseVariance(sigma.astype(np.float64) ** -2, unit=FLUX_UNIT**-2),
+        meta={**_identity(row), "redshift": float(row["redshift"]), "medium": "vacuum"},
+    )
+
+
+def _cutout(row, data, realisation):
+    """Observed cutout of a row of the truth, with its noiseless data."""
+    rng = generator(*_number(row), IMAGE_NOISE, realisation)
+    image, sigma = data["image"], data["image_sigma"][:, None, None]
+    target = SkyCoord(row["ra"], row["dec"], unit="deg")
+    flux = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    return CCDData(
+        flux,
+        unit=u.nmgy,
+        uncertainty=StdDevUncertainty(np.broadcast_to(sigma, flux.shape).copy()),
+        wcs=tangent_wcs(target, PIXEL_SCALE, image.shape[-2:]),
+        meta={**_identity(row), "redshift": float(row["redshift"]), "bands": "grz"},
+    )
+
+
+def _number(row):
+    """Seed and number of an object, which decide its noise."""
+    return [int(part) for part in row["object_id"].rsplit(b"-", 2)[1:]]
+
+
+def _rows(galaxies):
+    """What is true of galaxies, as it is stored."""
+    dtype = [(name, kind) for name, (kind, _, _) in TRUTH.items()]
+    return np.array([tuple(g.truth[name] for name in TRUTH) for g in galaxies], dtype=dtype)
 
 
 def _identity(row):
@@ -375,8 +419,6 @@ def _is_finished(shard, start, n, attributes):
 
 def _write_shard(path, start, galaxies, attributes):
     """Write one shard so that it appears under its name only when it is complete."""
-    dtype = [(name, kind) for name, (kind, _, _) in TRUTH.items()]
-    truth = np.array([tuple(g.truth[name] for name in TRUTH) for g in galaxies], dtype=dtype)
     part = path.with_suffix(".part")
     with h5py.File(part, "w") as file:
         file.attrs.update(attributes, start=start)
@@ -384,7 +426,7 @@ def _write_shard(path, start, galaxies, attributes):
             file[name] = np.stack([getattr(g, name) for g in galaxies])
         file["spectrum"].attrs["unit"] = file["spectrum_sigma"].attrs["unit"] = str(FLUX_UNIT)
         file["image"].attrs["unit"] = file["image_sigma"].attrs["unit"] = str(u.nmgy)
-        file["truth"] = truth
+        file["truth"] = _rows(galaxies)
         for name, (_, unit, description) in TRUTH.items():
             text = description if unit is None else f"{description} [{unit}]"
             file["truth"].attrs[name] = text

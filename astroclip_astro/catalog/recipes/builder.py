@@ -74,6 +74,8 @@ def build(recipe, path, *, sources=None, overwrite=False, progress=None):
 
     Notes
     -----
+    Where the data of each object are, `Objects` knows.
+
     Of several spectra (or images) of one object, the one with the highest signal-to-noise ratio is
     taken. Objects of one name that are more than 5 arcsec apart (or the largest ``match``) are not
     one: all but one of them are reported.
@@ -92,7 +94,7 @@ def build(recipe, path, *, sources=None, overwrite=False, progress=None):
     """
     path = Path(path)
     recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
-    places = _places(recipe, sources or {})
+    places = recipe.places(sources or {})
     _check_target(path, overwrite)
     work = path.with_name(f"{path.name}.building")
     with _alone(work):
@@ -112,18 +114,6 @@ def build(recipe, path, *, sources=None, overwrite=False, progress=None):
         os.rename(made, path)
         shutil.rmtree(work)
     return EmbeddingCatalog.open(path, model=model)
-
-
-def _places(recipe, sources):
-    """By name of each source, where its data are."""
-    names = [source.name for source in recipe.sources]
-    odd = [name for name in sources if name not in names]
-    if odd:
-        raise InputError(
-            f"recipe {recipe.name!r} has no source {', '.join(odd)}; it has {', '.join(names)}"
-        )
-    own = {s.name: recipe.folder / s.path if s.path else None for s in recipe.sources}
-    return own | {name: Path(place) for name, place in sources.items()}
 
 
 def _check_target(path, overwrite):
@@ -199,6 +189,7 @@ def _embed(recipe, entries, model, work, progress, empty):
     schema = pa.schema(
         [
             *(pa.field(name, pa.string()) for name in ("source", "key", "reason")),
+            pa.field("number", pa.int32()),
             *(
                 pa.field(name, pa.string() if kind is str else pa.from_numpy_dtype(kind))
                 for name, (kind, *_) in COLUMNS.items()
@@ -226,7 +217,7 @@ def _embed(recipe, entries, model, work, progress, empty):
     missing = [one for one in wanted if one not in done]
     pending = []
     for source, key in progress_bar(missing, progress=progress, unit="entry"):
-        pending += [(source, key, one) for one in _read(read[source], key)]
+        pending += [(source, key, i, one) for i, one in enumerate(_read(read[source], key))]
         if len(pending) >= _BATCH:
             lance.write_dataset(_rows(pending, recipe, model, schema), place, mode="append")
             pending = []
@@ -250,7 +241,7 @@ def _read(read, key):
 
 def _rows(pending, recipe, model, schema):
     """Objects with their vectors, or the reasons why they have none."""
-    found = [one for _, _, one in pending]
+    sources, keys, numbers, found = zip(*pending, strict=True)
     vectors = np.zeros((len(found), model.embed_dim), np.float32)
     reasons = [one.reason for one in found]
     columns = {
@@ -285,8 +276,7 @@ def _rows(pending, recipe, model, schema):
             elif np.isinf(columns["ra"][i]) or abs(columns["dec"][i]) > 90:
                 reasons[i] = f"it is at ra {columns['ra'][i]}, dec {columns['dec'][i]} deg"
     usable = np.array([not reason for reason in reasons])
-    columns |= {"source": [one for one, _, _ in pending], "key": [one for _, one, _ in pending]}
-    columns["reason"] = reasons
+    columns |= {"source": sources, "key": keys, "number": numbers, "reason": reasons}
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(
         pa.array(vectors.reshape(-1)), model.embed_dim, mask=pa.array(~usable)
     )

@@ -9,6 +9,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Column, MaskedColumn, Table
 
 from astroclip_astro.catalog.predicate import predicate, text_in
+from astroclip_astro.catalog.recipes.origins import write_origins
 from astroclip_astro.catalog.recipes.sources import OF_FILES
 from astroclip_astro.catalog.rows import rows_of
 from astroclip_astro.catalog.schema import CatalogSchema
@@ -25,7 +26,7 @@ _SAME = 5 / 3600  # deg: what is farther apart is not one object, whatever it is
 
 
 def gather(recipe, entries, embedded, work):
-    """Put what was embedded into a catalog.
+    """Put what was embedded into a catalog, and beside it where that came from.
 
     Parameters
     ----------
@@ -34,8 +35,9 @@ def gather(recipe, entries, embedded, work):
     entries : list of Entries
         What its sources have.
     embedded : lance.LanceDataset
-        A row for each object that was tried: ``source``, ``key`` of its entry, ``reason`` why there
-        is no vector, the coordinates of embeddings, and ``embedding``, float32.
+        A row for each object that was tried: ``source``, ``key`` of its entry, its ``number`` in
+        that, ``reason`` why there is no vector, the coordinates of embeddings, and ``embedding``,
+        float32.
     work : pathlib.Path
         Where to make the catalog.
 
@@ -94,6 +96,7 @@ def gather(recipe, entries, embedded, work):
     columns = aligned(tables, ids) if tables else None
     store = _store(embedded, index, ids, where, columns, attrs, recipe.modalities, work / "catalog")
     store.compact()
+    write_origins(store.path, index)
     report = Table({name: Column(values, dtype=str) for name, values in failed.items()})
     report.meta = {
         "objects": len(ids),
@@ -145,7 +148,7 @@ def aligned(tables, ids):
 
 def _index(recipe, embedded):
     """All that has a vector and passes the cuts, without the vectors, and how much was cut."""
-    names = ["source", "key", "object_id", "modality", "ra", "dec", "snr"]
+    names = ["source", "key", "number", "object_id", "modality", "ra", "dec", "snr"]
     parts, total = [], 0
     for source in recipe.sources:
         sql = f"reason = '' AND {text_in('source', [source.name])}"
@@ -224,7 +227,7 @@ def _namesakes(recipe, index):
 
 
 def _best(index):
-    """Of all vectors of one object and modality the one with the best data, as rows."""
+    """Of all vectors of one object and modality the one with the best data, as rows in order."""
     snr = np.nan_to_num(index["snr"], nan=-np.inf)
     order = np.lexsort((-snr, index["modality"], index["object_id"]))
     pairs = np.stack([index["object_id"][order], index["modality"][order]])

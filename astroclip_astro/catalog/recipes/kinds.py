@@ -1,7 +1,8 @@
 """Kinds of sources: a mock survey, a folder of files, a table."""
 
 import logging
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import ClassVar
@@ -56,14 +57,60 @@ class Mocks(Source):
         rows = self._taken(survey.truth)
         truth = survey.truth[rows]
         names = np.asarray(truth["object_id"]).astype(str)
-        at = dict(zip(names.tolist(), rows.tolist(), strict=True))
+        keys = [_key(name, survey.recipe_hash) for name in names.tolist()]
+        at = dict(zip(keys, rows.tolist(), strict=True))
         make = {"image": survey.cutout, "spectrum": survey.spectrum}
         return Entries(
-            keys=list(at),
+            keys=keys,
             read=lambda key: [Found(make[one](at[key])) for one in modalities],
             columns=self._further(truth, names),
             about=f"{len(rows)} of {len(survey)} mock galaxies, seed {survey.seed}",
         )
+
+    def reopen(self, path, modalities):
+        """Simulate what is asked for, and no more; see `Source.reopen`.
+
+        Parameters
+        ----------
+        path, modalities
+            As there.
+
+        Returns
+        -------
+        Entries
+        """
+        if path is not None or not self.simulate:
+            return super().reopen(path, modalities)
+        # Those that come with the package may have been taken instead.
+        bundled = replace(self, simulate=0, where="", n=0, columns={}).open(None, None, modalities)
+        known = set(bundled.keys)
+        return replace(
+            bundled,
+            read=lambda key: bundled.read(key) if key in known else self._again(key, modalities),
+        )
+
+    def _again(self, key, modalities):
+        """The objects of an entry that was simulated on the spot."""
+        match = re.fullmatch(rf"(mock-{self.seed}-([0-9]{{7,12}})) [0-9a-f]+", key)
+        if not match or int(match[2]) >= self.simulate:
+            raise KeyError(key)
+        name, number = match[1], int(match[2])
+        if _cannot_simulate():
+            raise InputError(
+                "it was simulated when the catalog was built. To simulate it again, python -m pip "
+                "install 'astroclip_astro[simulate]'; or pass a folder of mocks that has it, "
+                f"--source {self.name}=PATH",
+                object_id=name,
+            )
+        from astroclip_astro.simulate import observe, simulate_galaxy
+        from astroclip_astro.simulate.recipe import recipe_hash
+
+        galaxy = simulate_galaxy(self.seed, number)
+        if key != _key(galaxy.truth["object_id"].decode(), recipe_hash()):
+            raise KeyError(key)  # it would be another one today
+        spectrum, cutout = observe(galaxy)
+        made = {"image": cutout, "spectrum": spectrum}
+        return [Found(made[one]) for one in modalities]
 
     def _survey(self, path, scratch):
         from astroclip_astro.simulate import MockSurvey
@@ -72,7 +119,7 @@ class Mocks(Source):
             return MockSurvey.open(self._there(path))
         if not self.simulate:
             return MockSurvey.bundled()
-        if any(find_spec(name) is None for name in SIMULATORS):
+        if _cannot_simulate():
             bundled = MockSurvey.bundled()
             log.warning(
                 "the %d bundled galaxies are taken: to simulate %d, "
@@ -82,6 +129,15 @@ class Mocks(Source):
             )
             return bundled
         return MockSurvey.generate(scratch / f"source-{self.name}", self.simulate, seed=self.seed)
+
+
+def _key(name, recipe_hash):
+    """Key of a mock galaxy; simulated by another recipe, one of the same name is another."""
+    return f"{name} {recipe_hash[:16]}"
+
+
+def _cannot_simulate():
+    return any(find_spec(name) is None for name in SIMULATORS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,33 @@ class Recipe:
     text: str
     folder: Path
 
+    def places(self, sources):
+        """Say where the data of each source are.
+
+        Parameters
+        ----------
+        sources : dict of path-like
+            By name of the source, where they are; those of others are where the recipe says.
+
+        Returns
+        -------
+        dict of pathlib.Path
+            By name of the source; None where nobody says it.
+
+        Raises
+        ------
+        InputError
+            If there is no source of that name.
+        """
+        names = [source.name for source in self.sources]
+        odd = [name for name in sources if name not in names]
+        if odd:
+            raise InputError(
+                f"recipe {self.name!r} has no source {', '.join(odd)}; it has {', '.join(names)}"
+            )
+        own = {s.name: self.folder / s.path if s.path else None for s in self.sources}
+        return own | {name: Path(place) for name, place in sources.items()}
+
 
 def read_recipe(path):
     r"""Read a recipe.

@@ -74,8 +74,8 @@ class Entries:
     keys : list of str
         Names of the entries; another content has another name.
     read : callable
-        Takes a key and returns a list of `Found`; raises `AstroclipError` if the entry is of no
-        use.
+        Takes a key and returns a list of `Found`, always in the same order; raises `KeyError` if
+        there is no such entry, and `AstroclipError` if it is of no use.
     columns : astropy.table.Table or None
         Further columns, with ``object_id``.
     about : str
@@ -149,6 +149,28 @@ class Source:
         """
         raise NotImplementedError
 
+    def reopen(self, path, modalities):
+        """Open it when the catalog is made, to read some of the entries once more.
+
+        Parameters
+        ----------
+        path : pathlib.Path or None
+            Where the data are.
+        modalities : sequence of str
+            Those that the catalog was built with: they decide what entries hold.
+
+        Returns
+        -------
+        Entries
+            Of which only ``read`` is of use.
+
+        Raises
+        ------
+        InputError
+            As `open` does.
+        """
+        return self.open(path, None, modalities)
+
     def _there(self, path):
         """The path, if there is something."""
         if path is None:
@@ -159,7 +181,10 @@ class Source:
                 f"Expected {what}{where}"
             )
         if not path.exists():
-            raise InputError(f"source {self.name!r}: there is no {path}")
+            raise InputError(
+                f"source {self.name!r}: there is no {path}; pass where its data are as "
+                f"--source {self.name}=PATH"
+            )
         return path
 
     def _taken(self, table):
