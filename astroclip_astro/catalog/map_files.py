@@ -95,7 +95,8 @@ def read_map_file(path):
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # Parquet has many ways to be damaged
-        raise CatalogError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CatalogError(f"{path} is damaged ({reason})") from error
 
 
 def damaged_maps(folder):

@@ -62,7 +62,7 @@ def make_map(catalog, modality, *, sample=50_000, seed=0, progress=None):
     UMAP (McInnes, Healy & Melville 2018, https://arxiv.org/abs/1802.03426) with 15 neighbours and
     cosine distances. Its axes have no meaning, nor have distances between far groups. The same
     rows, in the same order, give the same map, on the same machine with the same versions. Fitted
-    vectors that are equal share a place. Less than four different vectors are laid out in a plane
+    vectors that are equal share a place. Fewer than four different vectors are laid out in a plane
     that keeps their distances.
 
     The first map of a process takes longer, as umap-learn has to be compiled. Others may read and
@@ -97,23 +97,8 @@ def make_map(catalog, modality, *, sample=50_000, seed=0, progress=None):
         raise InputError(f"no object has a vector of {modality}: there is nothing to map")
     fitted = np.zeros(n, bool)
     fitted[np.random.default_rng(seed).choice(n, min(n, sample), replace=False)] = True
-    xy = np.empty((n, 2), np.float32)
     with progress_bar(total=n, progress=progress, unit="object", desc=f"map {modality}") as bar:
-        bar.set_postfix_str("fitting")  # which takes long until something is counted
-        names, some = zip(*_read(selection, modality, fitted), strict=True)
-        epochs = {"disable": bar.disable, "delay": 2, "leave": False}
-        layout, xy[fitted] = _fitted(np.concatenate(some), seed, tqdm_kwds=epochs)
-        epochs["disable"] = True  # blocks that are placed need no bars of their own
-        bar.update(fitted.sum())
-        bar.set_postfix_str("placing")
-        del some
-        others = np.flatnonzero(~fitted)
-        vectors = (part for _, part in _read(selection, modality, ~fitted)) if others.size else ()
-        for block in _blocks(vectors, _BLOCK):
-            here, others = np.split(others, [len(block)])
-            xy[here] = layout.transform(block.astype(np.float32))
-            bar.update(len(block))
-    object_id = pa.chunked_array(names, pa.string())
+        object_id, xy, neighbours = _places(selection, fitted, seed, bar)
     lost = np.flatnonzero(~np.isfinite(xy).all(1))
     if lost.size:
         raise CatalogError(
@@ -125,7 +110,7 @@ def make_map(catalog, modality, *, sample=50_000, seed=0, progress=None):
         "sample": int(sample),
         "seed": int(seed),
         "fitted": int(fitted.sum()),
-        "n_neighbors": getattr(layout, "n_neighbors", 0),
+        "n_neighbors": neighbours,
         "metric": "cosine",
         "umap": version("umap-learn"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -208,8 +193,30 @@ def read_map(catalog, modality):
     )
 
 
+def _places(selection, fitted, seed, bar):
+    """Names of the selected objects, their places, and among how many neighbours each is."""
+    xy = np.empty((len(fitted), 2), np.float32)
+    bar.set_postfix_str("fitting")  # which takes long until something is counted
+    names, some = zip(*_read(selection, fitted), strict=True)
+    epochs = {"disable": bar.disable, "delay": 2, "leave": False}
+    layout, xy[fitted] = _fitted(np.concatenate(some), seed, tqdm_kwds=epochs)
+    del some
+    epochs["disable"] = True  # blocks that are placed need no bars of their own
+    bar.update(fitted.sum())
+    bar.set_postfix_str("placing")
+    others = np.flatnonzero(~fitted)
+    vectors = (part for _, part in _read(selection, ~fitted)) if others.size else ()
+    for block in _blocks(vectors, _BLOCK):
+        here, others = np.split(others, [len(block)])
+        xy[here] = layout.transform(block.astype(np.float32))
+        bar.update(len(block))
+    return pa.chunked_array(names, pa.string()), xy, layout.n_neighbors
+
+
 class _Plane:
     """Lays out what is too few for UMAP in the plane through it."""
+
+    n_neighbors = 0
 
     def fit_transform(self, vectors):
         unit = directions(vectors)
@@ -236,9 +243,9 @@ def _fitted(vectors, seed, **options):
         return layout, layout.fit_transform(distinct)[which]
 
 
-def _read(selection, modality, wanted):
+def _read(selection, wanted):
     """Names of all objects, some at a time, and the vectors of those that are wanted."""
-    start = 0
+    start, modality = 0, selection.modality
     for _, batch in selection.batches(["object_id", modality], size=_BLOCK):
         here = wanted[start : start + len(batch)]
         yield batch["object_id"], vectors_of(batch[modality])[here]
