@@ -20,11 +20,12 @@ import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from astroclip_astro.catalog.indexing import make_index
+from astroclip_astro.catalog.map_files import damaged_maps
 from astroclip_astro.catalog.schema import HEALPIX, CatalogSchema, has_vector
 from astroclip_astro.errors import CatalogError, InputError
 from astroclip_astro.output import replacing
 
-__all__ = ["Damage", "Store", "reading", "verify"]
+__all__ = ["Damage", "Store", "explained", "reading", "verify"]
 
 _DATASET, _CHECKSUMS, _LOCK = "objects.lance", "checksums.sha256", "write.lock"
 _ASIDE = ".partitions.lance"
@@ -127,7 +128,7 @@ class Store:
                 f"{path} exists"
                 + (" and is no catalog" if overwrite else ": open it, or allow to overwrite it")
             )
-        with _explained(path), replacing(path) as aside:
+        with explained(path), replacing(path) as aside:
             aside.mkdir()
             _write(rows, aside / _DATASET, mode="create")
             seal(aside)
@@ -263,11 +264,11 @@ class Store:
             ) from error
         try:
             _checksums(self.path)  # if they are damaged, nothing is to be written
-            with _explained(self.path):
+            with explained(self.path):
                 self.refresh()
                 yield
                 self.refresh()
-            with _explained(self.path, "All changes were made, but no checksums of new files"):
+            with explained(self.path, "All changes were made, but no checksums of new files"):
                 seal(self.path)
         finally:
             lock.release()
@@ -340,11 +341,18 @@ def verify(path):
 
     Notes
     -----
-    ``sha256sum -c checksums.sha256`` in the folder does the same.
+    ``sha256sum -c checksums.sha256`` in the folder does the same, but for maps, which have their
+    checksums inside.
     """
     path = Path(path)
     if not (path / _DATASET).is_dir():
         raise CatalogError(f"{path} is no embedding catalog: it has no {_DATASET}")
+    maps = [Damage(name, "its content is not what was written") for name in damaged_maps(path)]
+    return _damaged_rows(path) + maps
+
+
+def _damaged_rows(path):
+    """What is wrong with the files that rows are kept in."""
     try:
         known = _checksums(path)
     except CatalogError as error:
@@ -435,8 +443,25 @@ def _sha256(path):
 
 
 @contextmanager
-def _explained(path, outcome="Nothing was changed"):
-    """Say what it means if rows cannot be written."""
+def explained(path, outcome="Nothing was changed"):
+    """Say what it means if a catalog cannot be written.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder.
+    outcome : str
+        What has been done by then.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    CatalogError
+        If the disk is full, or Lance says that it cannot be.
+    """
     try:
         yield
     except (OSError, pa.ArrowException, RuntimeError) as error:

@@ -263,6 +263,24 @@ def append(path, files, survey, columns, report):
     report({"output": path, "objects": added, "failed": lost}, lines)
 
 
+@catalog.command("map")
+@_path
+@click.option("--modality", help="Which vectors; default: each modality of the catalog.")
+@printing
+def map_catalog(path, modality, report):
+    """Lay out the vectors of a catalog in two dimensions, and keep this map in it.
+
+    Example: astroclip catalog map mine --modality image
+    """
+    from astroclip_astro.catalog import EmbeddingCatalog, make_map
+
+    opened = EmbeddingCatalog.open(path)
+    modalities = opened.modalities if modality is None else [modality]
+    objects = {one: len(make_map(opened, one)) for one in modalities}
+    lines = [f"{count} objects on the map of {one}: {path}" for one, count in objects.items()]
+    report({"output": path, "objects": objects}, lines)
+
+
 @catalog.command()
 @_path
 @printing

@@ -1,11 +1,10 @@
 """Maps of embeddings."""
 
-import warnings
-
 import numpy as np
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.plot.style import COLOUR_MAP, label, new_figure, numbers
+from astroclip_astro.projection import projector
 
 __all__ = ["embedding_map"]
 
@@ -37,11 +36,9 @@ def embedding_map(vectors, values, *, seed=0, title="", figure=None):
 
     Raises
     ------
-    ImportError
-        If umap-learn is not installed.
     InputError
-        If there is nothing to colour by, values are no numbers or not as many as vectors, or there
-        are too few of these.
+        If there is nothing to colour by, values are no numbers or not as many as vectors, there
+        are too few of these, or umap-learn is not installed.
 
     Notes
     -----
@@ -61,7 +58,7 @@ def embedding_map(vectors, values, *, seed=0, title="", figure=None):
     for name, (colour, _) in columns.items():
         if len(colour) != len(vectors):
             raise InputError(f"{len(colour)} values of {name} for {len(vectors)} vectors")
-    x, y = _projected(vectors[there], seed)
+    x, y = projector(int(there.sum()), seed).fit_transform(vectors[there]).T
     figure = new_figure(figure, 2 * _PANEL * len(columns), 1.7 * _PANEL)
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
     for ax, (name, (colour, unit)) in zip(axes, columns.items(), strict=True):
@@ -82,18 +79,3 @@ def embedding_map(vectors, values, *, seed=0, title="", figure=None):
     lost = f"{(~there).sum()} objects without a vector are not shown" if not there.all() else ""
     figure.suptitle("\n".join(filter(None, (title, lost))))
     return axes
-
-
-def _projected(vectors, seed):
-    """Two coordinates of each vector, shape (2, n)."""
-    try:
-        with warnings.catch_warnings():
-            # It says so at import that it lacks what is not needed here.
-            warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-            from umap import UMAP
-    except ImportError as error:
-        raise ImportError("a map of embeddings needs umap-learn: pip install umap-learn") from error
-    neighbours = min(15, len(vectors) - 1)
-    # One job is what makes it repeatable; said here, or umap-learn warns that it had to.
-    flat = UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, n_jobs=1)
-    return flat.fit_transform(vectors).T

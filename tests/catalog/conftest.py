@@ -1,5 +1,8 @@
 """Files of surveys, made of mock galaxies, and objects with made vectors."""
 
+import os
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -171,3 +174,28 @@ def survey(objects, tmp_path_factory):
     """A catalog of these objects on disk, which no test may change."""
     path = tmp_path_factory.mktemp("survey") / "survey"
     return EmbeddingCatalog.create(path, objects.embeddings, objects.columns)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of three megabytes."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs to be allowed to mount a small disk")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture(scope="session")
+def fill():
+    """Function that fills a disk up to some bytes, and says with which file."""
+
+    def fill(path, left):
+        free = os.statvfs(path)
+        filler = path / "filler"
+        filler.write_bytes(b"\0" * max(free.f_bavail * free.f_frsize - left, 0))
+        return filler
+
+    return fill

@@ -1,6 +1,5 @@
 """Files of catalogs: damage that is named, writers that wait for each other, and a full disk."""
 
-import os
 import shutil
 import subprocess
 import threading
@@ -280,26 +279,7 @@ def test_the_lock_is_free_after_an_error(copy, make_vectors):
         pass
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs to be allowed to mount a small disk")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-
-
-def fill(path, left):
-    """Fill a disk up to some bytes, and say with which file."""
-    free = os.statvfs(path)
-    filler = path / "filler"
-    filler.write_bytes(b"\0" * max(free.f_bavail * free.f_frsize - left, 0))
-    return filler
-
-
-def test_full_disk(small_disk, make_vectors, monkeypatch):
+def test_full_disk(small_disk, fill, make_vectors, monkeypatch):
     """Whatever there was room for: nothing is lost, and all goes on when there is more."""
     monkeypatch.setattr(store, "_FEWEST_TO_INDEX", 500)
     path = small_disk / "catalog"
@@ -342,7 +322,7 @@ def test_full_disk(small_disk, make_vectors, monkeypatch):
     assert verify(path) == []
 
 
-def test_disk_that_is_full_once_the_rows_are_written(small_disk, make_vectors, monkeypatch):
+def test_disk_that_is_full_once_the_rows_are_written(small_disk, fill, make_vectors, monkeypatch):
     path = small_disk / "catalog"
     catalog = EmbeddingCatalog.create(path, make_vectors(60))
     write = store._write
@@ -364,7 +344,7 @@ def test_disk_that_is_full_once_the_rows_are_written(small_disk, make_vectors, m
     assert verify(path) == []
 
 
-def test_no_room_for_a_new_catalog(small_disk, make_vectors):
+def test_no_room_for_a_new_catalog(small_disk, fill, make_vectors):
     old = EmbeddingCatalog.create(small_disk / "catalog", make_vectors(60))
     fill(small_disk, 20 * 1024)
     for name, overwrite in (("new", False), ("catalog", True)):
@@ -377,7 +357,7 @@ def test_no_room_for_a_new_catalog(small_disk, make_vectors):
     assert verify(old.path) == []
 
 
-def test_the_index_of_faiss_needs_no_room(small_disk, make_vectors):
+def test_the_index_of_faiss_needs_no_room(small_disk, fill, make_vectors):
     catalog = EmbeddingCatalog.create(small_disk / "catalog", make_vectors(300))
     fill(small_disk, 0)
     found = catalog.load("image").search(make_vectors(1), k=7)

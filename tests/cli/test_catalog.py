@@ -11,7 +11,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 
 import astroclip_astro as aa
-from astroclip_astro.catalog import EmbeddingCatalog
+from astroclip_astro.catalog import EmbeddingCatalog, read_map
 from astroclip_astro.cli.main import main
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.simulate import MockSurvey
@@ -206,6 +206,23 @@ class TestAppend:
         assert "none of the 1 objects" in bad("append", few, empty, "--columns", given)
         assert "none of the 1 objects" in bad("append", few, tmp_path / "no.fits")
         assert len(EmbeddingCatalog.open(few)) == 6
+
+
+def test_map(few, built):
+    catalog = EmbeddingCatalog.open(few)
+    catalog.delete(where="mass > 2")  # three are left, for which UMAP need not be compiled
+    assert good("map", few) == f"3 objects on the map of spectrum: {few}\n"
+    table = read_map(catalog, "spectrum")
+    assert sorted(table["object_id"]) == sorted(catalog.table()["object_id"])
+    (few / "map-spectrum.parquet").write_bytes(b"else")
+    assert (
+        run("verify", few).stdout == "map-spectrum.parquet: its content is not what was written\n"
+    )
+    good("map", few, "--modality", "spectrum")
+    assert good("verify", few) == f"all as written: {few}\n"
+    assert "the catalog has vectors of spectrum" in bad("map", few, "--modality", "image")
+    assert "no such catalog" in bad("map", few / "none")
+    assert not list(built.glob("map-*"))  # only who asks for maps gets them
 
 
 def test_compact_and_verify(few):

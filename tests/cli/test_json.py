@@ -117,6 +117,9 @@ def test_files_embedded_predicted_and_appended(tmp_path, check, astroclip, sdss_
     found = answer("catalog", "append", tmp_path / "c", *files)
     check("catalog append", found)
     assert (found["objects"], found["failed"]) == (1, 1)
+    found = answer("catalog", "map", tmp_path / "c")
+    check("catalog map", found)
+    assert found == {"output": str(tmp_path / "c"), "objects": {"spectrum": 2}}
 
 
 def test_demo(tmp_path, check):
