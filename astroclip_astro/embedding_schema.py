@@ -6,7 +6,15 @@ from astropy import units as u
 
 from astroclip_astro.quality import Quality
 
-__all__ = ["COLUMNS", "COMPANION", "PROVENANCE", "compared", "from_table", "make_embeddings"]
+__all__ = [
+    "COLUMNS",
+    "COMPANION",
+    "PROVENANCE",
+    "compared",
+    "from_table",
+    "make_embeddings",
+    "unknown_columns",
+]
 
 #: Coordinates of the objects: type, unit, description, UCD (https://www.ivoa.net/documents/UCD1+).
 COLUMNS = {
@@ -54,6 +62,29 @@ def compared(attrs, others):
     """
     companions = (name for name in sorted(attrs) if name.startswith(COMPANION))
     return (*PROVENANCE, *(name for name in companions if name in others))
+
+
+def unknown_columns(count):
+    """The `COLUMNS` of objects of which nothing is known.
+
+    Parameters
+    ----------
+    count : int
+        How many objects.
+
+    Returns
+    -------
+    dict of list
+        For each column as many values: "", NaN, or 0 of the bits of quality.
+
+    Examples
+    --------
+    >>> from astroclip_astro.embedding_schema import unknown_columns
+    >>> unknown_columns(2)["survey"], unknown_columns(2)["quality"]
+    (['', ''], [0, 0])
+    """
+    nothing = {str: "", np.float64: np.nan, np.int64: 0}
+    return {name: [nothing[kind]] * count for name, (kind, *_) in COLUMNS.items()}
 
 
 def make_embeddings(vectors, columns, attrs):

@@ -130,6 +130,11 @@ class EmbeddingCatalog:
         return self._store.path
 
     @property
+    def store(self):
+        """Its rows on disk (Store)."""
+        return self._store
+
+    @property
     def schema(self):
         """Columns, units and provenance (CatalogSchema)."""
         return self._store.schema

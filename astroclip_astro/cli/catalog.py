@@ -7,6 +7,7 @@ import click
 
 from astroclip_astro.cli.listings import listing
 from astroclip_astro.cli.names import Registered
+from astroclip_astro.cli.places import source_option
 from astroclip_astro.cli.printing import aligned, printing, report_table
 from astroclip_astro.errors import CatalogError, InputError
 
@@ -49,13 +50,7 @@ def list_catalogs(report):
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to make; an interrupted build goes on.",
 )
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="Where the data of a source of the recipe are; may come again.",
-)
+@source_option("Where the data of a source of the recipe are; may come again.")
 @_overwrite
 @printing
 def build(recipe, output, sources, overwrite, report):
@@ -63,19 +58,12 @@ def build(recipe, output, sources, overwrite, report):
 
     Example: astroclip catalog build my-fits -o mine --source files=spectra
     """
-    places = {}
-    for one in sources:
-        name, equals, place = one.partition("=")
-        if not (name and equals and place):
-            raise click.BadParameter(f"{one!r}: expected NAME=PATH", param_hint="--source")
-        places[name] = Path(place).expanduser()
-
     from astropy.table import Table
 
     from astroclip_astro.catalog.recipes import build as build_recipe
     from astroclip_astro.catalog.recipes.builder import REPORT
 
-    build_recipe(recipe, output, sources=places, overwrite=overwrite)
+    build_recipe(recipe, output, sources=sources, overwrite=overwrite)
     count = Table.read(output / REPORT, format="ascii.ecsv").meta
     left_out = {
         "cut": "vectors cut by the recipe's conditions",

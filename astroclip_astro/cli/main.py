@@ -21,6 +21,7 @@ _COMMANDS = {
     "completion": "astroclip_astro.cli.completion:completion",
     "demo": "astroclip_astro.cli.demo:demo",
     "embed": "astroclip_astro.cli.embed:embed",
+    "explore": "astroclip_astro.cli.explore:explore",
     "models": "astroclip_astro.cli.listings:models",
     "plugins": "astroclip_astro.cli.plugins:plugins",
     "predict": "astroclip_astro.cli.predict:predict",

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-__all__ = ["LINES", "mark_lines"]
+__all__ = ["LINES", "apart", "mark_lines", "observed"]
 
 #: Lines of galaxies, rest wavelengths in vacuum (Å): table of spectral lines of the SDSS, data
 #: release 6 (http://classic.sdss.org/dr6/algorithms/linestable.html); [O II] is the middle of its
@@ -31,6 +31,54 @@ LINES = (
 _APART = 0.16
 
 
+def observed(redshift, limits):
+    """The `LINES` that lie within the limits at a redshift.
+
+    Parameters
+    ----------
+    redshift : float
+        Of the object; there are none if it is NaN.
+    limits : sequence of float
+        Shortest and longest wavelength, Å, vacuum, observed frame.
+
+    Returns
+    -------
+    list of tuple
+        Names, and wavelengths in the observed frame, in rising order.
+    """
+    found = [(name, rest * (1 + redshift)) for name, rest in LINES]
+    return [(name, at) for name, at in found if limits[0] < at < limits[1]]
+
+
+def apart(at, least, limits):
+    """Move places apart in their order, by least squares, and keep them within the limits.
+
+    Parameters
+    ----------
+    at : array_like
+        Rising, shape (n,).
+    least : float
+        How far two of them have to be from each other.
+    limits : sequence of float
+        Where they have to stay, if there is room for all.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,).
+
+    Examples
+    --------
+    >>> from astroclip_astro.plot.lines import apart
+    >>> apart([4.0, 4.0, 8.0], 1, (0, 10))
+    array([3.5, 4.5, 8. ])
+    """
+    steps = least * np.arange(len(at))
+    last = limits[1] - steps[-1] if len(at) else limits[0]
+    bounds = {"y_min": limits[0], "y_max": last} if last > limits[0] else {}
+    return isotonic_regression(np.asarray(at) - steps, **bounds) + steps
+
+
 def mark_lines(axes, redshift, limits, *, named=True):
     """Mark the `LINES` that lie within the limits.
 
@@ -45,23 +93,15 @@ def mark_lines(axes, redshift, limits, *, named=True):
     named : bool
         Whether their names are written.
     """
-    seen = [
-        (name, rest * (1 + redshift))
-        for name, rest in LINES
-        if limits[0] < rest * (1 + redshift) < limits[1]
-    ]
+    seen = observed(redshift, limits)
     for _, wavelength in seen:
         for panel in axes:
             panel.axvline(wavelength, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
     if not (seen and named):
         return
-    # Names are moved apart in order, by least squares, and kept within the axes if there is room.
     width = axes[0].get_window_extent().width / axes[0].get_figure(root=True).dpi
-    at = np.array([wavelength for _, wavelength in seen])
-    apart = _APART / width * (limits[1] - limits[0]) * np.arange(len(at))
-    last = limits[1] - apart[-1]
-    bounds = {"y_min": limits[0], "y_max": last} if last > limits[0] else {}
-    places = isotonic_regression(at - apart, **bounds) + apart
+    least = _APART / width * (limits[1] - limits[0])
+    places = apart([wavelength for _, wavelength in seen], least, limits)
     for (name, wavelength), place in zip(seen, places, strict=True):
         axes[0].annotate(
             name,

@@ -11,7 +11,16 @@ from astroclip_astro.inputs import one_record
 from astroclip_astro.plot.lines import mark_lines
 from astroclip_astro.plot.style import BLUE, FLUX_DENSITY, new_axes
 
-__all__ = ["draw", "flux_limits", "image_panel", "read", "show_missing", "spectrum_panel"]
+__all__ = [
+    "draw",
+    "flux_limits",
+    "image_panel",
+    "picture",
+    "read",
+    "show_missing",
+    "smoothed",
+    "spectrum_panel",
+]
 
 _PREPROCESSING = {"spectrum": SpectrumPreprocessing(), "image": ImagePreprocessing()}
 # So many means of neighbouring pixels show the lines that the noise of single pixels hides.
@@ -194,30 +203,69 @@ def _hatch(ax):
     ax.patch.set(facecolor="0.92", edgecolor="0.6", hatch="////")
 
 
+def smoothed(record):
+    """Means of neighbouring pixels, weighted by inverse variance.
+
+    Parameters
+    ----------
+    record : SpectrumRecord
+        As `read` returns it.
+
+    Returns
+    -------
+    mean : numpy.ndarray
+        Shape (n,), some 800; NaN where there are no good data.
+    ivar : numpy.ndarray
+        Shape (n,): inverse variances of the means.
+    edges : numpy.ndarray
+        Shape (n + 1,), wavelengths between them.
+    """
+    each = max(len(record.flux) // _MEANS, 1)
+    whole = len(record.flux) // each * each
+    weight = record.ivar[:whole].reshape(-1, each)
+    total = weight.sum(1)
+    weighted = (weight * record.flux[:whole].reshape(-1, each)).sum(1)
+    return weighted / np.where(total > 0, total, np.nan), total, record.edges[: whole + 1 : each]
+
+
+def picture(record):
+    """The picture of a cutout, as the sky viewer of the Legacy Surveys would show it.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        As `read` returns it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Red, green, blue and opacity from 0 to 1, shape (row, column, 4), rows to the north;
+        transparent where a band has no data.
+    """
+    flux = torch.from_numpy(record.flux)
+    colours = to_rgb(flux, _PREPROCESSING["image"]).movedim(0, -1).numpy()
+    good = np.ones(colours.shape[:2]) if record.good is None else record.good.all(0)
+    return np.dstack([colours, good])
+
+
 def _draw_spectrum(record, ax, redshift, named):
     edges, flux, ivar = record.edges, record.flux, record.ivar
     if not (ivar > 0).any():
         show_missing(ax)
         return
-    each = max(len(flux) // _MEANS, 1)
-    whole = len(flux) // each * each
-    weight = ivar[:whole].reshape(-1, each)
-    total = weight.sum(1)
-    mean = (weight * flux[:whole].reshape(-1, each)).sum(1) / np.where(total > 0, total, np.nan)
-    if each > 1:
+    mean, total, mean_edges = smoothed(record)
+    if len(mean) < len(flux):
         seen = np.where(ivar > 0, flux, np.nan)
         ax.stairs(seen, edges, baseline=None, color="0.75", linewidth=0.4)
-    ax.stairs(mean, edges[: whole + 1 : each], baseline=None, color=BLUE, linewidth=0.8)
+    ax.stairs(mean, mean_edges, baseline=None, color=BLUE, linewidth=0.8)
     ax.set(xlim=edges[[0, -1]], ylim=flux_limits(np.nan_to_num(mean), total))
     mark_lines([ax], redshift, edges[[0, -1]], named=named)
 
 
 def _draw_image(record, ax):
     grid = _PREPROCESSING["image"]
-    picture = to_rgb(torch.from_numpy(record.flux), grid).movedim(0, -1).numpy()
-    good = np.ones(picture.shape[:2]) if record.good is None else record.good.all(0)
     half = grid.size * grid.pixel_scale / 2
-    ax.imshow(np.dstack([picture, good]), origin="lower", extent=(half, -half, -half, half))
+    ax.imshow(picture(record), origin="lower", extent=(half, -half, -half, half))
     _hatch(ax)  # behind the picture, to be seen where there is none
     ax.set(xticks=[], yticks=[], xlim=(half, -half), ylim=(-half, half))
 

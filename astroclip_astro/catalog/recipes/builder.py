@@ -21,7 +21,7 @@ from astroclip_astro.catalog.recipes.recipe import Recipe, find_recipe
 from astroclip_astro.catalog.recipes.sources import Found
 from astroclip_astro.catalog.schema import CatalogSchema
 from astroclip_astro.catalog.store import Store
-from astroclip_astro.embedding_schema import COLUMNS
+from astroclip_astro.embedding_schema import COLUMNS, unknown_columns
 from astroclip_astro.errors import AstroclipError, CatalogError, InputError
 from astroclip_astro.inputs import is_single
 from astroclip_astro.notebooks import progress_bar
@@ -244,10 +244,7 @@ def _rows(pending, recipe, model, schema):
     sources, keys, numbers, found = zip(*pending, strict=True)
     vectors = np.zeros((len(found), model.embed_dim), np.float32)
     reasons = [one.reason for one in found]
-    columns = {
-        name: ["" if kind is str else kind(0) if kind is np.int64 else np.nan] * len(found)
-        for name, (kind, *_) in COLUMNS.items()
-    }
+    columns = unknown_columns(len(found))
     by_survey = defaultdict(list)
     for i, one in enumerate(found):
         if one.obj is not None:

@@ -1,0 +1,288 @@
+// The page as it is seen. All text is set as text: names come from files and are never markup.
+
+function h(tag, attributes = {}, ...children) {
+  const svg = ["svg", "polyline"].includes(tag)
+  const el = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag)
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) el.addEventListener(name.slice(2), value)
+    else if (value === true) el.setAttribute(name, "")
+    else if (value !== false && value != null) el.setAttribute(name, value)
+  }
+  el.append(...children.filter(child => child != null))
+  return el
+}
+
+const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`
+
+function base64(buffer) {
+  const bytes = new Uint8Array(buffer)
+  let text = ""
+  for (let i = 0; i < bytes.length; i += 0x8000) {
+    text += String.fromCharCode(...bytes.subarray(i, i + 0x8000))
+  }
+  return btoa(text)
+}
+
+export function render({model}) {
+  const about = model.about
+  const send = message => {
+    status.setAttribute("aria-busy", "true")
+    model.send_msg(message)
+  }
+
+  // The parts that stay.
+  const status = h("p", {class: "status", role: "status", "aria-live": "polite"})
+  const find = h("input", {id: "find", type: "text", autocomplete: "off", spellcheck: "false",
+                           placeholder: "object_id, or 150.1 2.2"})
+  const where = h("input", {id: "where", type: "text", autocomplete: "off", spellcheck: "false",
+                            placeholder: "0.1 < z AND z < 0.3", "aria-describedby": "where-help"})
+  const map_of = h("select", {id: "map-of"}, ...about.maps.map(one => h("option", {value: one}, `${one} vectors`)))
+  const colour = h("select", {id: "colour"}, h("option", {value: ""}, "number of objects"),
+    ...about.columns.map(one => h("option", {value: one.name, title: one.description || null}, one.name)))
+  const fixed = h("input", {id: "fixed", type: "checkbox"})
+  const file = h("input", {id: "file", type: "file", accept: ".fits,.fit"})
+  const selection = h("p", {class: "selection"})
+  const clear = h("button", {type: "button", hidden: true, onclick: () => send({do: "clear"})}, "Clear the outline")
+  const legend = h("div", {class: "legend"})
+  const title = h("h2", {tabindex: "-1"}, "No object yet")
+  const looked = h("div", {class: "looked"})
+  const spectrum = h("div", {class: "spectrum", hidden: true, role: "group", "aria-label": "Spectrum"})
+  const predictions = h("div", {class: "predictions"})
+  const lists = h("div", {class: "lists"})
+  const copy = h("button", {type: "button", onclick: copy_link}, "Copy link")
+  const map_frame = h("div", {class: "map", tabindex: "0", role: "group", "aria-describedby": "map-help",
+    "aria-label": "Map of the embedding space", onkeydown: on_key})
+  const sky_frame = h("div", {class: "sky", role: "group", "aria-label": "Sky"})
+
+  const table_buttons = what => [
+    h("button", {type: "button", onclick: () => send({do: "table", what})}, "VOTable"),
+    about.samp ? h("button", {type: "button", onclick: () => send({do: "table", what, send: true})}, "Send by SAMP") : null,
+  ]
+  const neighbour_tables = h("div", {class: "buttons", hidden: true}, ...table_buttons("neighbours"))
+  const field = (id, text, input, ...more) => h("div", {class: "field"}, h("label", {for: id}, text), input, ...more)
+  const submitting = act => event => { event.preventDefault(); act() }
+  const drop = h("div", {class: "drop"},
+    h("label", {for: "file"}, "A FITS file: spectrum or cutout"), file,
+    h("p", {class: "help"}, `Drop it here; up to ${Math.floor(about.largest / 1e6)} MB.`))
+
+  const page = h("div", {class: "explorer", role: about.served ? "main" : null},
+    h("header", {},
+      h("h1", {}, about.name),
+      h("p", {}, `${count(about.objects, "object")}, embedded with ${about.model}`),
+      h("div", {class: "buttons"}, about.served ? copy : null)),
+    h("section", {class: "ask", "aria-label": "Search and filters"},
+      h("form", {onsubmit: submitting(() => send({do: "find", text: find.value}))},
+        field("find", "Object or position", h("div", {class: "row"}, find, h("button", {}, "Find")))),
+      drop,
+      h("form", {onsubmit: submitting(() => send({do: "view", where: where.value}))},
+        field("where", "Only objects with", h("div", {class: "row"}, where, h("button", {}, "Filter")),
+          h("p", {class: "help", id: "where-help"}, "A condition on columns; empty for all."))),
+      h("div", {class: "check"}, fixed, h("label", {for: "fixed"}, "Neighbours at fixed redshift")),
+      field("map-of", "Map of", map_of),
+      field("colour", "Colour by", colour),
+      h("h2", {}, "Selection"),
+      selection, clear, h("div", {class: "buttons"}, ...table_buttons("selection")),
+      status),
+    h("section", {class: "space", "aria-label": "Map and sky"},
+      h("h2", {}, "Embedding space"), legend, map_frame,
+      h("p", {class: "help", id: "map-help"},
+        "Click a point, or outline some with the lasso. Keys: arrows move, + and − zoom, 0 shows all. Its axes have no meaning."),
+      h("h2", {}, "Sky"), sky_frame),
+    h("section", {class: "object", "aria-label": "Object"}, title, looked, spectrum, predictions),
+    h("section", {class: "neighbours", "aria-label": "Neighbours"},
+      h("h2", {}, "Neighbours"), neighbour_tables, lists))
+
+  map_frame.append(model.get_child("map"))
+  sky_frame.append(model.get_child("sky"))
+  spectrum.append(model.get_child("spectrum"))
+
+  map_of.addEventListener("change", () => send({do: "view", map: map_of.value}))
+  colour.addEventListener("change", () => send({do: "view", colour: colour.value}))
+  fixed.addEventListener("change", () => send({do: "view", fixed: fixed.checked}))
+  file.addEventListener("change", () => { if (file.files.length) upload(file.files[0]) })
+  drop.addEventListener("dragover", event => { event.preventDefault(); drop.classList.add("over") })
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"))
+  drop.addEventListener("drop", event => {
+    event.preventDefault()
+    drop.classList.remove("over")
+    if (event.dataTransfer.files.length) upload(event.dataTransfer.files[0])
+  })
+
+  function say(text, error = false) {
+    status.textContent = text
+    status.classList.toggle("error", error)
+    status.setAttribute("aria-busy", "false")
+  }
+
+  async function upload(one) {
+    if (one.size > about.largest) {
+      say(`${one.name} has ${(one.size / 1e6).toFixed(0)} MB: expected up to ${Math.floor(about.largest / 1e6)} MB`, true)
+    } else {
+      send({do: "file", name: one.name, content: base64(await one.arrayBuffer())})
+    }
+    file.value = ""
+  }
+
+  async function copy_link() {
+    await navigator.clipboard.writeText(location.href)
+    say("The link is in the clipboard.")
+  }
+
+  function on_key(event) {
+    const moves = {
+      ArrowLeft: {x: -1}, ArrowRight: {x: 1}, ArrowUp: {y: 1}, ArrowDown: {y: -1},
+      "+": {zoom: 1}, "=": {zoom: 1}, "-": {zoom: -1},
+    }
+    if (event.target !== map_frame || event.ctrlKey || event.metaKey || event.altKey) return
+    if (event.key === "0") send({do: "whole"})
+    else if (moves[event.key]) send({do: "move", ...moves[event.key]})
+    else return
+    event.preventDefault()
+  }
+
+  // The parts that follow the view.
+  function show_form() {
+    const form = model.form
+    map_of.value = form.map
+    colour.value = form.colour
+    if (!form.error) where.value = form.where  // else it is to be corrected
+    fixed.checked = form.fixed
+    clear.hidden = !form.outlined
+    selection.textContent = `${count(form.selected, "object")} of ${form.passing.toLocaleString("en")}` +
+      (form.unplaced ? `; ${count(form.unplaced, "object")} not on the map yet` : "")
+    show_legend(form.legend)
+    say(form.error || form.note, Boolean(form.error))
+    status.setAttribute("aria-busy", String(form.busy))
+    page.dataset.milliseconds = form.milliseconds
+    page.dataset.query = form.query
+    const address = form.query ? `?${form.query}` : location.pathname
+    if (about.served && location.search.slice(1) !== form.query) {
+      history[form.new ? "pushState" : "replaceState"](null, "", address)
+    }
+  }
+
+  function show_legend(shown) {
+    const parts = [h("span", {class: "what"}, shown.label)]
+    if (shown.classes) {
+      for (const [name, paint] of shown.classes) {
+        const swatch = h("span", {class: "swatch"})
+        swatch.style.background = paint
+        parts.push(h("span", {class: "class"}, swatch, name))
+      }
+    } else {
+      const bar = h("span", {class: "bar"})
+      bar.style.background = `linear-gradient(to right, ${about.gradient.join(", ")})`
+      const [low, high] = shown.limits || ["few", "many"]
+      parts.push(low, bar, high)
+    }
+    legend.replaceChildren(...parts)
+  }
+
+  function table_of(caption, header, rows) {
+    return h("table", {}, h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, ...header.map(one => h("th", {scope: "col"}, one)))),
+      h("tbody", {}, ...rows.map(([first, ...others]) =>
+        h("tr", {}, h("th", {scope: "row"}, first), ...others.map(one => h("td", {}, one))))))
+  }
+
+  function show_object() {
+    const shown = model.shown
+    predictions.replaceChildren()
+    spectrum.hidden = !shown.spectrum
+    neighbour_tables.hidden = !shown.title
+    title.textContent = shown.title || "No object yet"
+    if (!shown.title) {
+      looked.replaceChildren(h("p", {class: "help"}, "Click a point, type an object_id or a position, or drop a file."))
+      return
+    }
+    const redshift = shown.redshift == null ? "redshift unknown" : `z = ${shown.redshift}`
+    const parts = [h("p", {class: "redshift"}, redshift)]
+    if (shown.picture) {
+      const half = shown.side / 2
+      const overlay = h("canvas", {class: "attention", width: "0", height: "0"})
+      const toggle = h("input", {type: "checkbox", id: "attention", onchange: () => { overlay.hidden = !toggle.checked }})
+      overlay.hidden = true
+      parts.push(h("figure", {},
+        h("div", {class: "frame"}, h("img", {src: shown.picture, alt: `Picture of ${shown.title}`}), overlay),
+        h("figcaption", {}, `${shown.side.toFixed(0)}″ on a side, north up, east left`)),
+        h("div", {class: "check"}, toggle, h("label", {for: "attention"}, "Attention of the model")))
+    }
+    for (const reason of shown.reasons) parts.push(h("p", {class: "help"}, reason))
+    if (!shown.picture && !shown.spectrum && !shown.reasons.length) {
+      parts.push(h("p", {class: "help"}, shown.dropped ? "The link has the vector of a dropped file, but not the file." : "There is no picture of it."))
+    }
+    if (shown.values.length) {
+      parts.push(h("details", {}, h("summary", {}, "Columns of the catalog"),
+        table_of("", ["column", "value", "unit"], shown.values.map(one => [one.name, one.text, one.unit]))))
+    }
+    looked.replaceChildren(...parts)
+  }
+
+  function show_details() {
+    const found = model.details
+    if (found.turn !== model.shown.turn || !found.predictions) return
+    const from = about.maps.filter(one => found.predictions.some(row => row[one]))
+    if (from.length) {
+      const known = new Map(model.shown.values.map(one => [one.name, one.text]))
+      predictions.replaceChildren(table_of("Predicted, with 68 % intervals",
+        ["property", ...from.map(one => `from ${one}`), "catalog"],
+        found.predictions.map(row => [row.name, ...from.map(one => row[one] || "—"), known.get(row.column) || "—"])))
+    }
+    const overlay = looked.querySelector(".attention")
+    if (overlay && found.attention) {
+      const weight = found.attention.weight
+      overlay.width = weight[0].length
+      overlay.height = weight.length
+      const size = 100 * found.attention.side / model.shown.side
+      Object.assign(overlay.style, {width: `${size}%`, height: `${size}%`, left: `${(100 - size) / 2}%`, top: `${(100 - size) / 2}%`})
+      const pen = overlay.getContext("2d")
+      weight.forEach((row, y) => row.forEach((value, x) => {
+        pen.fillStyle = `rgba(230, 159, 0, ${0.85 * value})`
+        pen.fillRect(x, y, 1, 1)
+      }))
+    }
+    page.dataset.details = found.turn
+  }
+
+  function show_lists() {
+    lists.replaceChildren(...model.lists.map(one => {
+      const rows = one.rows.map(row => h("li", {},
+        h("button", {type: "button", class: "card", "data-object": row.object, onclick: () => send({do: "open", object: row.object})},
+          h("span", {class: "thumb", "data-of": `${one.modality} ${row.object}`}),
+          h("span", {class: "name"}, row.object),
+          h("span", {class: "numbers"}, h("span", {}, `score ${row.score}`), h("span", {}, row.offset)))))
+      return h("section", {class: "list", "data-pair": one.title, "aria-label": `Neighbours, ${one.title}`},
+        h("h3", {}, one.title), one.reason ? h("p", {class: "help"}, one.reason) : null, h("ol", {}, ...rows))
+    }))
+    const wanted = model.lists.flatMap(one => one.rows.map(row => ({object: row.object, modality: one.modality})))
+    if (wanted.length) model.send_msg({do: "thumbs", wanted})
+  }
+
+  function show_thumbs() {
+    for (const place of lists.querySelectorAll(".thumb")) {
+      const found = model.thumbs[place.dataset.of]
+      if (!found) continue
+      if (found.picture) place.replaceChildren(h("img", {src: found.picture, alt: ""}))
+      else place.replaceChildren(h("svg", {viewBox: "0 -0.05 1 1.1", preserveAspectRatio: "none", "aria-hidden": "true"},
+        h("polyline", {points: found.points.map(at => at.join(",")).join(" ")})))
+    }
+  }
+
+  const followed = {form: show_form, shown: show_object, lists: show_lists, details: show_details, thumbs: show_thumbs}
+  for (const [name, show] of Object.entries(followed)) model.on(name, show)
+  model.on("msg:custom", event => {
+    const bytes = Uint8Array.from(atob(event.content), one => one.charCodeAt(0))
+    const link = h("a", {href: URL.createObjectURL(new Blob([bytes], {type: "application/x-votable+xml"})), download: event.name})
+    link.click()
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000)
+  })
+  const back = () => send({do: "link", query: location.search.slice(1)})
+  if (about.served) {
+    window.addEventListener("popstate", back)
+    document.documentElement.lang = "en"
+  }
+  model.on("remove", () => window.removeEventListener("popstate", back))
+  for (const show of Object.values(followed)) show()
+  page.dataset.ready = "true"
+  return page
+}
