@@ -76,16 +76,18 @@ def serve(task):
         conf.allow_internet = False  # a frame that turns with the Earth would have tables fetched
         _limit_memory(memory)
     except AstroclipError as error:
-        return answer(error=error)
+        answer(error=error)
+        return
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        return answer(error=AstroclipError(f"files cannot be read here: {reason}"))
+        answer(error=AstroclipError(f"files cannot be read here: {reason}"))
+        return
     answer()
     while True:
         try:
             path, seconds = pickle.load(sys.stdin.buffer)
         except EOFError:
-            return None
+            return
         _alarm(seconds + 10)  # for when the parent is gone, which would have ended this before
         try:
             check_fits(path, largest)

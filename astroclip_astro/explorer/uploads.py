@@ -228,6 +228,7 @@ class _Process:
         try:
             if question is not None:
                 self._tell(question)
+            # Written by code of ours, running as the same user: no file's bytes are unpickled.
             return pickle.load(self._process.stdout)
         except BaseException as error:
             self.end()  # also when interrupted: the next question must not get this one's answer
