@@ -410,6 +410,9 @@ class Atlas:
         asked = {"k": k, "where": where.strip() or None, "at_fixed_redshift": fixed}
         asked |= {"exclude_self": bool(itself)}
         found = {}
+        if fixed and any(np.isnan(rows.coords["redshift"].values).any() for rows in vectors):
+            reason = "its redshift is unknown, and so is what is alike at the same redshift"
+            return [Neighbours(*pair, reason=reason) for pair in pairs]
         for ranked in modalities:
             queries = [one for one, other in pairs if other == ranked]
             if not queries:

@@ -88,7 +88,7 @@ class Points:
         self._around = ColumnDataSource({"x": [], "y": []})
         self.figure.scatter(
             "x", "y", source=self._around, size=9, marker="circle", line_color=_MARK,
-            line_width=2, fill_color="white", fill_alpha=0.6,
+            line_width=2, fill_alpha=0,
         )  # fmt: skip
         self._drawn = None
         self.size = _SIZE

@@ -20,7 +20,8 @@ GRADIENT = tuple(to_hex(colormaps[COLOUR_MAP](i)) for i in range(256))
 _MARGIN = 0.03
 _GREY = (0.82, 0.82, 0.82)
 _PALEST = 0.25  # of colours that say how many points there are
-_WIDEST = 3  # pixels by which lonely points are widened
+_WIDEST, _WIDEST_OF_FEW = 3, 5  # pixels by which lonely points are widened
+_FEW = 2000
 
 
 def limits(x, y, shown):
@@ -72,17 +73,18 @@ def raster(x, y, window, size, *, shown, chosen, colouring=None):
         first. Numbers are means of the points of a pixel, and classes those of most of them; of
         what is unknown, grey.
     """
+    widest = _WIDEST if shown.sum() > _FEW else _WIDEST_OF_FEW
     canvas = ds.Canvas(size[0], size[1], x_range=window[:2], y_range=window[2:])
     empty = np.zeros((size[1], size[0]), np.uint32)
     layers = [empty]
     if shown.any():
-        layers.append(_spread(_packed(np.array(_GREY), _counts(canvas, x, y, shown) > 0)))
+        layers.append(_spread(_packed(np.array(_GREY), _counts(canvas, x, y, shown) > 0), widest))
     coloured = shown & chosen
     if colouring is not None:
         known = colouring.values >= 0 if colouring.classes else np.isfinite(colouring.values)
         coloured = coloured & known
     if coloured.any():
-        layers.append(_spread(_coloured(canvas, x, y, coloured, colouring)))
+        layers.append(_spread(_coloured(canvas, x, y, coloured, colouring), widest))
     found = layers[0]
     for layer in layers[1:]:
         found = np.where(layer >> 24, layer, found)
@@ -125,6 +127,6 @@ def _packed(colours, opaque):
     return bytes_.view(np.uint32)[..., 0]
 
 
-def _spread(layer):
+def _spread(layer, widest):
     """The same with lonely points made wider."""
-    return np.asarray(tf.dynspread(tf.Image(layer), threshold=0.6, max_px=_WIDEST).data)
+    return np.asarray(tf.dynspread(tf.Image(layer), threshold=0.6, max_px=widest).data)
