@@ -203,8 +203,9 @@ def _places(selection, fitted, seed, bar):
     del some
     epochs["disable"] = True  # blocks that are placed need no bars of their own
     bar.update(fitted.sum())
-    bar.set_postfix_str("placing")
     others = np.flatnonzero(~fitted)
+    if others.size:
+        bar.set_postfix_str("placing")
     vectors = (part for _, part in _read(selection, ~fitted)) if others.size else ()
     for block in _blocks(vectors, _BLOCK):
         here, others = np.split(others, [len(block)])
