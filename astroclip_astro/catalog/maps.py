@@ -91,7 +91,7 @@ def make_map(catalog, modality, *, sample=50_000, seed=0, progress=None):
     if not os.access(path, os.W_OK):
         raise CatalogError(f"{path} cannot be written to, and a map is kept there")
     folder = path.stat()
-    selection = Selection(catalog._store, modality)
+    selection = Selection(catalog.store, modality)
     n = selection.count()
     if not n:
         raise InputError(f"no object has a vector of {modality}: there is nothing to map")
@@ -180,7 +180,7 @@ def read_map(catalog, modality):
         raise CatalogError(
             f"{error}: 'astroclip catalog map {catalog.path} --modality {modality}' makes a new one"
         ) from error
-    batches = Selection(catalog._store, modality).batches(["object_id"])
+    batches = Selection(catalog.store, modality).batches(["object_id"])
     there = pa.chunked_array([batch["object_id"] for _, batch in batches], pa.string())
     table = table.filter(pc.is_in(table["object_id"], value_set=there.combine_chunks()))
     return Table(
