@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from astroclip_astro.plugins import get_manager
+from tests.docs.not_run import NOT_RUN
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.stages import STAGES
 from tests.docs.warm import warm_command
