@@ -7,6 +7,7 @@ the fixture. It returns the names that the page's Python knows from the beginnin
 
 import runpy
 import shutil
+import tomllib
 from contextlib import contextmanager
 
 import numpy as np
@@ -178,6 +179,7 @@ def tasks(folder, enter, install):
     }
 
 
+#: The module that the page takes the spectra from.
 MY_SURVEY = """\
 from astroclip_astro.simulate import MockSurvey
 
@@ -192,18 +194,22 @@ def catalogs(folder, enter, install):
     import lsdb
 
     spec_file(folder / "spectrum.fits")
-    aa.embed([MOCKS.cutout(i) for i in range(2)]).astroclip.save(folder / "embeddings.parquet")
-    truth = MOCKS.truth[["object_id", "log_mass"]][:2]
-    truth.write(folder / "properties.ecsv")
+    cutout_file(folder / "new-galaxy.fits")
+    aa.embed([folder / "new-galaxy.fits"]).astroclip.save(folder / "embeddings.parquet")
+    recipe = tomllib.loads((ROOT / "catalogs" / "mocks" / "recipe.toml").read_text("utf-8"))
+    columns = ["object_id", *recipe["sources"][0]["columns"]]
+    properties = MOCKS.truth[columns][:2]
+    properties["object_id"] = ["new-galaxy", "0266-51602-0001"]
+    properties.write(folder / "properties.ecsv")
     enter(samp_hub(folder))
     enter(samp_program("topcat"))
     # On a cluster: rows of a survey, what reads its spectra, and another catalog of the same sky.
-    rows = MOCKS.truth[["object_id", "ra", "dec", "redshift"]]
+    rows = MOCKS.truth[["object_id", "ra", "dec", "redshift"]][:4]
     rows["number"] = np.arange(len(rows))
     rows = Table(rows, units=dict.fromkeys(rows.colnames)).to_pandas()
     for name, margin in (("survey", 0), ("gaia", 5)):
         made = lsdb.from_dataframe(
-            rows, catalog_name=name, highest_order=2, margin_threshold=margin or None
+            rows, catalog_name=name, highest_order=0, margin_threshold=margin or None
         )
         made.write_catalog(folder / name, as_collection=bool(margin))
     install("my-survey", {}, {"my_survey.py": MY_SURVEY})
