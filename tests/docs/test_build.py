@@ -55,7 +55,7 @@ def links(built):
 
 def test_links_between_pages_lead_somewhere(links):
     anchors, dead = {}, []
-    for page, link in ((page, link) for page in links for link in links[page]):
+    for page, link in [(page, link) for page, found in links.items() for link in found]:
         parts = urlsplit(link)
         if parts.scheme or link == "#":
             continue

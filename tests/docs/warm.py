@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 _CLIENT = """\
 #!{python} -SE
@@ -34,7 +35,8 @@ def warm_command(path):
         listening.bind(address)
         listening.listen()
         command = [sys.executable, __file__, str(listening.fileno())]
-        server = subprocess.Popen(command, pass_fds=[listening.fileno()])
+        environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        server = subprocess.Popen(command, pass_fds=[listening.fileno()], env=environ)
     try:
         yield path
     finally:
