@@ -45,7 +45,7 @@ intersphinx_mapping = (
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
-html_theme_options = {"show_prev_next": False}
+html_theme_options = {"show_prev_next": False, "primary_sidebar_end": []}
 
 
 class OutsideDocs(SphinxTransform):
@@ -72,7 +72,15 @@ def summary_of_foreign_methods(app, what, name, obj, options, lines):
         del lines[1:]
 
 
+def sidebar_of_sections(app, pagename, templatename, context, doctree):
+    """A page that is no section of several has nothing to list beside it."""
+    includes = app.env.toctree_includes
+    if pagename in includes[app.config.root_doc] and pagename not in includes:
+        context["sidebars"] = []
+
+
 def setup(app):
     app.add_transform(OutsideDocs)
+    app.connect("html-page-context", sidebar_of_sections)
     # Before numpydoc makes reStructuredText of them.
     app.connect("autodoc-process-docstring", summary_of_foreign_methods, priority=100)

@@ -1,6 +1,5 @@
 """Recipes: what they may say, what is built of them, and what happens when a build is killed."""
 
-import doctest
 import os
 import signal
 import subprocess
@@ -628,14 +627,3 @@ class TestTarget:
         assert found["object_id"].tolist() == ["0001-55555-0004"]
         catalog.append(aa.embed([mocks.spectrum(0)]))
         assert len(catalog) == 6
-
-
-def test_the_page_on_catalogs_does_what_it_says(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    failed, tried = doctest.testfile(
-        str(CATALOGS.parent / "docs" / "catalogs.md"),
-        module_relative=False,
-        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS,
-    )
-    assert tried > 30
-    assert not failed

@@ -1,61 +1,34 @@
 """Tables sent over SAMP: a real hub, and real clients that receive them."""
 
 import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
 from astroclip_astro.catalog import EmbeddingCatalog
 from astroclip_astro.catalog.samp import send
 from astroclip_astro.embeddings import make_embeddings
 from astroclip_astro.errors import CatalogError, InputError
+from tests.catalog.samp_hub import samp_hub, samp_program
 
 samp = pytest.importorskip("pyvo.samp")
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub of this computer only, where clients look for it."""
-    lockfile = tmp_path / "samp-hub"
-    monkeypatch.setenv("SAMP_HUB", lockfile.as_uri().replace("file:", "std-lockurl:file:"))
-    with samp.conf.set_temp("use_internet", False):
-        hub = samp.SAMPHubServer(addr="127.0.0.1", web_profile=False, lockfile=str(lockfile))
-        hub.start()
-        try:
-            yield hub
-        finally:
-            hub.stop()
+def hub(tmp_path):
+    with samp_hub(tmp_path) as hub:
+        yield hub
 
 
 @pytest.fixture
 def program(hub):
-    """Function that connects a program, which reads tables, or answers something else."""
-    connected = []
-
-    def connect(name, answer="samp.ok", mtype="table.load.votable"):
-        received = []
-
-        def load(private_key, sender_id, msg_id, mtype, params, extra):
-            table = Table.read(params["url"].removeprefix("file://"), format="votable")
-            received.append((params, table))
-            error = {"samp.errortxt": "out of memory"} if answer == "samp.error" else None
-            # pyvo's hub loses an answer that comes before it has noted the question.
-            time.sleep(0.1)
-            client.ereply(msg_id, answer, result={}, error=error)
-
-        client = samp.SAMPIntegratedClient(name=name, addr="127.0.0.1")
-        client.connect()
-        client.bind_receive_call(mtype, load)
-        connected.append(client)
-        return received
-
-    yield connect
-    for client in connected:
-        client.disconnect()
+    """Function that connects a program; see `samp_program`."""
+    with ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(samp_program(*args, **kwargs))
 
 
 def a_table():

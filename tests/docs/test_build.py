@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -42,16 +42,52 @@ def test_every_page_is_there(built):
     assert [page for page in pages if not (built / page.with_suffix(".html")).is_file()] == []
 
 
-def test_links_between_pages_lead_somewhere(built):
-    links = {
-        (page, unquote(link))
-        for page in built.rglob("*.html")
-        if "_static" not in page.parts  # the theme's own templates
-        for link in re.findall(r'(?:href|src)="([^"#?:]+)', page.read_text(encoding="utf-8"))
-        if not re.match(r"(https?|mailto|data)$", link)
+@pytest.fixture(scope="module")
+def links(built):
+    """What each page of the HTML links to, as it is written there."""
+    pages = [page for page in built.rglob("*.html") if "_static" not in page.parts]
+    assert len(pages) > 20
+    return {
+        page: set(re.findall(r'(?:href|src)="([^"]*)"', page.read_text(encoding="utf-8")))
+        for page in pages
     }
-    assert len({page for page, _ in links}) > 20
-    assert [link for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_links_between_pages_lead_somewhere(links):
+    anchors, dead = {}, []
+    for page, link in [(page, link) for page, found in links.items() for link in found]:
+        parts = urlsplit(link)
+        if parts.scheme or link == "#":
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        if target not in anchors and target.suffix == ".html" and target.is_file():
+            anchors[target] = set(re.findall(r'\bid="([^"]+)"', target.read_text("utf-8")))
+        anchor = unquote(parts.fragment)
+        if not target.exists() or (anchor and anchor not in anchors[target]):
+            dead.append((page.name, link))
+    assert len(anchors) > 20
+    assert dead == []
+
+
+def test_links_to_other_sites_are_sound(links):
+    """That they are answered is for ``sphinx-build -b linkcheck``, which needs the network."""
+    others = {link for found in links.values() for link in found if urlsplit(link).scheme}
+    others = {link for link in others if not link.startswith("data:")}
+    host = re.compile(r"([a-z0-9-]+\.)+[a-z]{2,}")
+    assert others
+    assert [
+        link
+        for link in others
+        if urlsplit(link).scheme != "https"
+        or not host.fullmatch(urlsplit(link).netloc)
+        or re.search(r"[\s<>`]|[.,;]$", link)
+    ] == []
+
+
+def test_pages_of_no_section_have_no_empty_sidebar(built):
+    for path in built.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        assert not re.search(r'class="bd-toc-item navbar-nav">\s*</div>', page), path.name
 
 
 def test_links_to_files_beside_the_pages_are_downloads(built):

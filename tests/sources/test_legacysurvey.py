@@ -1,7 +1,5 @@
 """The client of the Legacy Surveys when all goes well, and when users ask for what is not there."""
 
-import doctest
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import astropy.units as u
@@ -58,15 +56,6 @@ def expected(hdu, bands="grz", function=flux):
     """What the made sky has where an image's own WCS says that its pixels are."""
     sky = sky_of(WCS(hdu.header, naxis=2).to_header(), hdu.shape[-1])
     return np.squeeze([function(band, *sky) for band in bands])
-
-
-def test_documentation_says_what_happens(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = Path(__file__).parents[2] / "docs" / "sources.md"
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    failed, tried = doctest.testfile(str(path), module_relative=False, optionflags=flags)
-    assert tried > 10
-    assert not failed
 
 
 def test_settings_of_astropys_configuration_file(tmp_path):

@@ -1,0 +1,72 @@
+"""The blocks that are not run, and why: as few as can be."""
+
+FROM_REGISTRY = "installs from a package registry; what it names is there"
+TAKES_LONG = "takes minutes to hours; the command takes these arguments"
+DOWNLOADS = "downloads the published weights"
+HISTORY = "needs the history of the repository; what it makes is there"
+PRINTED = "was printed by a run of hours"
+
+#: What is not run, by reason and page: lines of shell blocks, examples, or a whole text block.
+NOT_RUN = {
+    FROM_REGISTRY: {
+        "CONTRIBUTING.md": [
+            'python -m pip install -c constraints.txt -e ".[test,simulate]" && python -m pytest'
+        ],
+        "README.md": [
+            'python -m pip install -c constraints.txt ".[plot]" && astroclip demo',
+            'python -m pip install -c constraints.txt -e ".[test,simulate]" && python -m pytest',
+            'python -m pip install -c constraints.txt ".[benchmark,simulate]"',
+        ],
+        "docs/paper-tables.md": [
+            'python -m pip install -c constraints.txt ".[benchmark,simulate]"'
+        ],
+        "docs/training.md": ['python -m pip install -c constraints.txt ".[train,simulate]"'],
+    },
+    TAKES_LONG: {
+        "README.md": [
+            "astroclip train specformer laptop -o specformer",
+            "astroclip train image laptop -o image",
+            "astroclip train align laptop -o aligned",
+            "astroclip benchmark paper --data mocks:mocks "
+            "--model aligned/my-astroclip.safetensors -o tables",
+        ],
+        "docs/model-card.md": [
+            "python -m astroclip_astro.simulate mocks --n 60000 --seed 2024",
+            "python -m astroclip_astro.training.mini mocks run",
+            "python -m astroclip_astro.training.mini mocks run --start start.safetensors",
+        ],
+        "docs/paper-tables.md": [
+            "astroclip benchmark paper --data mocks:mocks --out tables",
+            "astroclip benchmark paper --data published:astroclip_desi.1.1.5.h5 "
+            "--properties provabgs.ecsv --model astroclip --out published",
+            "astroclip benchmark paper --data mocks:mocks "
+            "--unaligned run/astroclip-mini-image.safetensors "
+            "--unaligned run/astroclip-mini-spectrum.safetensors "
+            "--max-minutes 10 -n 20000 --out tables",
+        ],
+        "docs/tasks.md": [
+            "python -m astroclip_astro.simulate mocks --n 60000 --seed 2024",
+            "python -m astroclip_astro.simulate others --n 24000 --seed 2025",
+            "python -m astroclip_astro.training.mini.heads mocks others heads --n 40000",
+            "python benchmarks/head_calibration.py mocks others ../shared/data heads",
+        ],
+        "docs/training.md": [
+            "python -m astroclip_astro.simulate mocks --n 10000",
+            "astroclip train specformer laptop -o specformer",
+            "astroclip train image laptop -o image",
+            "astroclip train align laptop -o aligned",
+        ],
+    },
+    DOWNLOADS: {"README.md": ['model = aa.load_model("astroclip")']},
+    HISTORY: {
+        "docs/model-card.md": [
+            "git show fc63f0c:astroclip_astro/weights/data/astroclip-mini.safetensors "
+            "> start.safetensors"
+        ]
+    },
+    PRINTED: {
+        "docs/paper-tables.md": [
+            "kNN: k nearest neighbours, k = 64, weights 1/distance, standardised embeddings"
+        ]
+    },
+}
