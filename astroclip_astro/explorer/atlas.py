@@ -1,7 +1,6 @@
-"""What all pages of a catalog share: its columns and maps in memory, searches, predictions."""
+"""What all pages of a catalog share: columns and maps in memory, and the data of its objects."""
 
 import threading
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -12,67 +11,15 @@ from astropy.coordinates import SkyCoord
 from astroclip_astro.catalog.maps import read_map
 from astroclip_astro.catalog.recipes.sources import Found
 from astroclip_astro.catalog.selection import Selection
-from astroclip_astro.embedding_schema import unknown_columns
-from astroclip_astro.embeddings import concat, make_embeddings
 from astroclip_astro.errors import AstroclipError, InputError
+from astroclip_astro.explorer.colouring import Colouring
 from astroclip_astro.explorer.portrait import attended, portrait
-from astroclip_astro.explorer.predictions import predictions
-from astroclip_astro.explorer.view import Dropped
-from astroclip_astro.plot.style import label
-from astroclip_astro.quality import Quality
 from astroclip_astro.sky import separation
 from astroclip_astro.weights import as_model
 
-__all__ = ["Atlas", "Colouring", "Neighbours"]
+__all__ = ["Atlas"]
 
-_CLASSES = 7  # that have a colour of their own
-_PERCENTILES = (2, 98)  # that colours span, as in `astroclip_astro.plot.embedding_map`
 _CONDITIONS = 32  # whose answers are kept
-
-
-@dataclass(frozen=True)
-class Colouring:
-    """What points are coloured by.
-
-    Parameters
-    ----------
-    label : str
-        Name, with its unit.
-    values : numpy.ndarray
-        Shape (n,): numbers, NaN where unknown; or, if there are classes, their positions, -1 where
-        unknown.
-    limits : tuple of float
-        Between which the colours of numbers change.
-    classes : tuple of str
-        Of what is no number; the last one stands for all others, if there are many.
-    """
-
-    label: str
-    values: np.ndarray
-    limits: tuple = ()
-    classes: tuple = ()
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """What one search found.
-
-    Parameters
-    ----------
-    modality : str
-        Of the vector that was searched with.
-    ranked : str
-        Of the vectors that were ranked.
-    table : astropy.table.QTable or None
-        As `EmbeddingCatalog.search` returns it.
-    reason : str
-        Why there is none.
-    """
-
-    modality: str
-    ranked: str
-    table: object = None
-    reason: str = ""
 
 
 class Atlas:
@@ -98,7 +45,7 @@ class Atlas:
     >>> from astroclip_astro.explorer.atlas import Atlas
     >>> catalog = EmbeddingCatalog.open("mocks")  # doctest: +SKIP
     >>> atlas = Atlas(catalog, Objects(catalog).find)  # doctest: +SKIP
-    >>> atlas.neighbours(atlas.vectors("mock-2024-0000009"), k=3)  # doctest: +SKIP
+    >>> atlas.find("150.1 2.2")  # doctest: +SKIP
     """
 
     def __init__(self, catalog, objects):
@@ -294,141 +241,6 @@ class Atlas:
             raise InputError(f"there is no column {name!r} to colour by")
         return self._column(name)
 
-    def vectors(self, object_id):
-        """The vectors of an object.
-
-        Parameters
-        ----------
-        object_id : str
-            Of an object of the catalog.
-
-        Returns
-        -------
-        list of xarray.DataArray
-            One for each modality that it has a vector of, dims ("object", "feature").
-
-        Raises
-        ------
-        InputError
-            If there is no such object.
-        """
-        self.row(object_id)
-        found = []
-        for modality in self.catalog.modalities:
-            try:
-                rows = self.catalog.stored([object_id], modality)
-            except InputError:  # of no modality at all
-                return []
-            if rows.coords["modality"].values[0] == modality:
-                found.append(rows)
-        return found
-
-    def dropped(self, dropped):
-        """The vector of an object that is not in the catalog, as embeddings.
-
-        Parameters
-        ----------
-        dropped : Dropped
-            From a link, or a file.
-
-        Returns
-        -------
-        xarray.DataArray
-            Dims ("object", "feature").
-
-        Raises
-        ------
-        InputError
-            If it is of another length, or of something that the catalog has not.
-        """
-        features = self.catalog.schema.features
-        if len(dropped.vector) != features or dropped.modality not in self.model.modalities:
-            raise InputError(
-                f"the link has {len(dropped.vector)} numbers of {dropped.modality[:40]!r}: this "
-                f"catalog's vectors have {features}; drop the file again"
-            )
-        columns = unknown_columns(1)
-        columns |= {"modality": [dropped.modality], "redshift": [dropped.redshift]}
-        vectors = np.asarray([dropped.vector], np.float32)
-        return make_embeddings(vectors, columns, self.catalog.provenance)
-
-    def taken(self, embeddings):
-        """Keep of an embedding what a link has room for.
-
-        Parameters
-        ----------
-        embeddings : xarray.DataArray
-            Of one object.
-
-        Returns
-        -------
-        Dropped
-
-        Raises
-        ------
-        InputError
-            If it has no vector, or there are several.
-        ProvenanceError
-            If it is of another model.
-        """
-        rows = embeddings.astroclip.rows()
-        self.catalog.schema.check(rows)
-        if rows.sizes["object"] != 1:
-            raise InputError(f"the file holds {rows.sizes['object']} objects: expected one")
-        quality = Quality(int(rows.coords["quality"].values[0]))
-        if quality & Quality.NOT_EMBEDDED:
-            raise InputError(f"no vector can be made of it ({', '.join(quality.names)})")
-        vector = rows.values[0].astype(np.float16).astype(float)
-        modality, redshift = (rows.coords[name].values[0] for name in ("modality", "redshift"))
-        return Dropped(str(modality), tuple(vector.tolist()), float(redshift))
-
-    def neighbours(self, vectors, *, k, where="", fixed=False, itself=""):
-        """What is most similar, in every order there is.
-
-        Parameters
-        ----------
-        vectors : list of xarray.DataArray
-            Of one object, dims ("object", "feature").
-        k : int
-            How many neighbours.
-        where : str
-            Condition on columns; "" for none.
-        fixed : bool
-            Whether the trend with redshift is taken off first.
-        itself : str
-            ``object_id`` that is left out; "" for none.
-
-        Returns
-        -------
-        list of Neighbours
-            First those within a modality, then those across.
-        """
-        modalities = self.catalog.modalities
-        mine = {str(rows.coords["modality"].values[0]): rows for rows in vectors}
-        pairs = [(one, one) for one in modalities if one in mine]
-        pairs += [(one, other) for one in mine for other in modalities if other != one]
-        asked = {"k": k, "where": where.strip() or None, "at_fixed_redshift": fixed}
-        asked |= {"exclude_self": bool(itself)}
-        found = {}
-        if fixed and any(np.isnan(rows.coords["redshift"].values).any() for rows in vectors):
-            reason = "its redshift is unknown, and so is what is alike at the same redshift"
-            return [Neighbours(*pair, reason=reason) for pair in pairs]
-        for ranked in modalities:
-            queries = [one for one, other in pairs if other == ranked]
-            if not queries:
-                continue
-            try:
-                together = concat([mine[one] for one in queries])
-                table = self.catalog.search(together, modality=ranked, **asked)
-            except AstroclipError as error:
-                found |= {(one, ranked): (None, str(error)) for one in queries}
-                continue
-            for i, one in enumerate(queries):
-                part = table[table["query"] == i]
-                part.remove_columns(["query", "query_id"])
-                found[one, ranked] = (part, "" if len(part) else "nothing fulfils the condition")
-        return [Neighbours(*pair, *found[pair]) for pair in pairs]
-
     def table(self, rows):
         """Some rows with all columns.
 
@@ -457,20 +269,6 @@ class Atlas:
         """
         quoted = object_id.replace("'", "''")
         return self.catalog.table(where=f"object_id = '{quoted}'")[0]
-
-    def predictions(self, vectors):
-        """What the heads that come with the package say of an object.
-
-        Parameters
-        ----------
-        vectors : list of xarray.DataArray
-            Of one object.
-
-        Returns
-        -------
-        list of Prediction
-        """
-        return predictions(vectors)
 
     def portrait(self, object_id, modality):
         """What there is to be seen of an object.
@@ -535,27 +333,5 @@ class Atlas:
         return (x, y), self.catalog.store.count(modality) - int(there.sum())
 
     def _read_column(self, name):
-        schema = self.catalog.schema
-        column = self.catalog.table(columns=[name])[name]
-        unit = str(schema.units.get(name, ""))
-        unknown = np.ma.getmaskarray(column) if hasattr(column, "mask") else None
-        values = np.ma.getdata(getattr(column, "value", column))
-        if schema.kinds[name] in ("number", "integer"):
-            numbers = np.array(values, float)
-            if unknown is not None:
-                numbers[unknown] = np.nan
-            known = numbers[np.isfinite(numbers)]
-            low, high = np.percentile(known, _PERCENTILES) if known.size else (0.0, 1.0)
-            if low == high and known.size:
-                low, high = known.min(), known.max()
-            return Colouring(label(name, unit), numbers, (float(low), float(high)))
-        text = pd.Series(values).astype(str)
-        counts = text[~unknown].value_counts() if unknown is not None else text.value_counts()
-        kept = sorted(counts.index[: _CLASSES if len(counts) <= _CLASSES else _CLASSES - 1])
-        codes = pd.Categorical(text, categories=kept).codes.astype(float)
-        if len(counts) > _CLASSES:
-            codes[codes < 0] = len(kept)
-            kept.append(f"{len(counts) - len(kept)} others")
-        if unknown is not None:
-            codes[unknown] = -1
-        return Colouring(name, codes, classes=tuple(kept))
+        unit = str(self.catalog.schema.units.get(name, ""))
+        return Colouring.of(name, self.catalog.table(columns=[name])[name], unit)

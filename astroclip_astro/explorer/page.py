@@ -1,13 +1,12 @@
 """One page: what it shows of a view, and what it does when somebody does something."""
 
 import base64
-import io
-import json
 import logging
 import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,15 +14,14 @@ from pathlib import Path
 import numpy as np
 import panel as pn
 import param
-from astropy.table import vstack
 
 from astroclip_astro.errors import AstroclipError, InputError
-from astroclip_astro.explorer import told
+from astroclip_astro.explorer import search, tables, told
 from astroclip_astro.explorer.charts import Points, Spectrum
 from astroclip_astro.explorer.portrait import Picture, Trace
+from astroclip_astro.explorer.predictions import predictions
 from astroclip_astro.explorer.raster import GRADIENT
 from astroclip_astro.explorer.view import View
-from astroclip_astro.table_files import votable
 
 __all__ = ["Page"]
 
@@ -99,15 +97,9 @@ class Page(pn.custom.JSComponent):
         super().__init__(
             about=self._told(served), sizing_mode="stretch_width", **children, **params
         )
-        try:
-            view, error = View.parse(query), ""
-        except InputError as problem:
-            view, error = View(), str(problem)
         self._show(View())
-        if view != View():
-            self._show(view)
-        if error:
-            self._say(error=error)
+        if query:
+            self._handle_msg({"do": "link", "query": query})
 
     def _told(self, served):
         catalog = self._atlas.catalog
@@ -195,10 +187,10 @@ class Page(pn.custom.JSComponent):
 
     def _on_embedded(self, found):
         embedding, portrait, attention = found
-        taken = self._atlas.taken(embedding)
-        self._sat = {taken: (portrait, attention)}
+        dropped = search.taken(self._atlas.catalog, embedding)
+        self._sat = {dropped: (portrait, attention)}
         name = getattr(portrait, "object_id", "") or "the file"
-        self._show(replace(self._view, object="", dropped=taken), f"This is {name}.")
+        self._show(replace(self._view, object="", dropped=dropped), f"This is {name}.")
 
     def _on_table(self, data):
         what, send = _text(data, "what"), data.get("send") is True
@@ -208,12 +200,10 @@ class Page(pn.custom.JSComponent):
             if not self._samp:
                 raise InputError("tables are sent by SAMP from one's own computer only")
             self._say("The table is being sent.", busy=True)
-            self._later(partial(_sent, table, name), self._on_sent)
+            self._later(partial(tables.sent, table, name), self._on_sent)
             return
         notes = dict(self._atlas.catalog.provenance) | {"view": self._view.query}
-        file = io.BytesIO()
-        votable(table, json.dumps({"attrs": notes})).to_xml(file, tabledata_format="binary2")
-        content = base64.b64encode(file.getvalue()).decode()
+        content = base64.b64encode(tables.as_votable(table, notes)).decode()
         self._send_msg({"name": f"{name}.vot", "content": content})
         self._say(f"{len(table)} rows.")
 
@@ -291,21 +281,31 @@ class Page(pn.custom.JSComponent):
             if view.map:
                 raise InputError(f"there is no map of {view.map[:40]!r}")
             view = replace(view, map=maps[0])
+        if view.dropped:
+            view = replace(view, object="")
         old, first = self._view, self._view is None
         passing = self._atlas.passing(view.where)
         colouring = self._atlas.colouring(view.colour) if view.colour else None
         looked = (view.object, view.dropped)
+        catalog, vectors = self._atlas.catalog, []
         if view.dropped:
-            vectors = [self._atlas.dropped(view.dropped)]
-        else:
-            vectors = self._atlas.vectors(view.object) if view.object else []
+            vectors = search.vectors_of_dropped(catalog, view.dropped)
+        elif view.object:
+            self._atlas.row(view.object)  # is there such an object?
+            with suppress(InputError):  # it has no vector, and so no neighbours
+                vectors = search.vectors_of(catalog, view.object)
         same = None if first else (old.object, old.dropped)
         asked = (looked, view.where, view.fixed)
         searched = None if first else (same, old.where, old.fixed)
         if asked != searched:
             redshift = self._redshift(view)
-            self._found = self._atlas.neighbours(
-                vectors, k=_NEIGHBOURS, where=view.where, fixed=view.fixed, itself=view.object
+            self._found = search.neighbours(
+                catalog,
+                vectors,
+                k=_NEIGHBOURS,
+                where=view.where,
+                fixed=view.fixed,
+                itself=view.object,
             )
             lists = [told.neighbours(one, redshift) for one in self._found]
         else:
@@ -437,7 +437,7 @@ class Page(pn.custom.JSComponent):
         else:
             for modality in self._atlas.catalog.modalities:
                 attention[modality] = self._atlas.attended(view.object, modality)
-        return turn, attention, self._atlas.predictions(vectors)
+        return turn, attention, predictions(vectors)
 
     def _on_detailed(self, found):
         turn, attention, predicted = found
@@ -469,16 +469,7 @@ class Page(pn.custom.JSComponent):
 
     def _table(self, what):
         if what == "neighbours":
-            parts = []
-            for one in self._found:
-                if one.table is not None:
-                    part = one.table.copy()
-                    part.add_column([one.modality] * len(part), name="searched_with", index=0)
-                    part.add_column([one.ranked] * len(part), name="ranked", index=1)
-                    parts.append(part)
-            if not parts:
-                raise InputError("there are no neighbours yet: look at an object first")
-            return vstack(parts, metadata_conflicts="silent")
+            return tables.joined(self._found)
         if what != "selection":
             raise InputError("the page asked for an unknown table: load it again")
         selected = self._passing & self._inside
@@ -488,12 +479,6 @@ class Page(pn.custom.JSComponent):
                 f"astroclip catalog export {self._atlas.catalog.path.name} FILE.vot --where …"
             )
         return self._atlas.table(selected)
-
-
-def _sent(table, name):
-    from astroclip_astro.catalog.samp import send
-
-    return send(table, name=name)
 
 
 def _soon(document, function):
