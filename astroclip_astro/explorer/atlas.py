@@ -330,7 +330,7 @@ class Atlas:
         rows = self.names.get_indexer(np.asarray(points["object_id"]).astype(object))
         there = rows >= 0
         x[rows[there]], y[rows[there]] = points["x"][there], points["y"][there]
-        return (x, y), self.catalog.store.count(modality) - int(there.sum())
+        return (x, y), points.meta["missing"]
 
     def _read_column(self, name):
         unit = str(self.catalog.schema.units.get(name, ""))

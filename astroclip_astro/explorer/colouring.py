@@ -71,7 +71,7 @@ class Colouring:
         text = pd.Series(values).astype(str)
         counts = text[~unknown].value_counts()
         kept = sorted(counts.index[: _CLASSES if len(counts) <= _CLASSES else _CLASSES - 1])
-        codes = pd.Categorical(text, categories=kept).codes.astype(float)
+        codes = pd.Index(kept).get_indexer(text).astype(float)
         if len(counts) > _CLASSES:
             codes[codes < 0] = len(kept)
             kept.append(f"{len(counts) - len(kept)} others")

@@ -87,9 +87,10 @@ def columns(row, units):
     told = []
     for name in row.colnames:
         value = getattr(row[name], "value", row[name])
-        if np.ma.is_masked(value) or (isinstance(value, float) and math.isnan(value)):
+        number = isinstance(value, float | np.floating)
+        if np.ma.is_masked(value) or (number and np.isnan(value)):
             text = "unknown"
-        elif isinstance(value, float | np.floating):
+        elif number:
             text = f"{value:.7g}" if name in ("ra", "dec") else f"{value:.4g}"
         else:
             text = str(value)
