@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.io import fits
 
 from astroclip_astro.api import embed
 from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import one_record
 from astroclip_astro.plot.panels import flux_limits, picture, smoothed
+from astroclip_astro.plugins import get_manager
+from astroclip_astro.surveys.files import claims
 from astroclip_astro.tasks import attention
 
 __all__ = ["Picture", "Trace", "attended", "portrait", "sitting"]
@@ -159,8 +162,8 @@ def sitting(path, model):
 
     Parameters
     ----------
-    path : path-like
-        A file with one object.
+    path : pathlib.Path
+        A FITS file with one object.
     model : GalaxyModel
         What embeds it.
 
@@ -176,8 +179,14 @@ def sitting(path, model):
     Raises
     ------
     InputError
-        If there is not exactly one object, or it cannot be used.
+        If there is not exactly one object, it cannot be used, or no registered survey knows the
+        file.
     """
+    with fits.open(path) as hdus:
+        known = claims(path, hdus)
+    if not known:
+        surveys = ", ".join(get_manager().entries("survey"))
+        raise InputError(f"no survey knows such a file: expected one of {surveys}")
     embedding = embed(path, model=model, errors="raise").astroclip.rows()
     if len(embedding) != 1:
         raise InputError(f"the file holds {len(embedding)} objects: expected one")

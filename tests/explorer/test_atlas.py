@@ -308,9 +308,16 @@ def test_a_sitting_is_the_embedding_and_the_portrait(mocks, tmp_path):
     path = tmp_path / "cutout.fits"
     cutout = mocks.cutout(30)
     header = cutout.wcs.to_header()
-    header.update(SURVEY="LegacySurvey", BANDS="grz")
+    header.update(SURVEY="LegacySurvey", BANDS="grz", IMAGEW=152, IMAGEH=152)
     fits.PrimaryHDU(cutout.data.astype(">f4"), header).writeto(path)
     embedding, portrait, attention = sitting(path, aa.load_model())
     np.testing.assert_allclose(embedding.values, aa.embed(path).values, atol=1e-6)
     assert isinstance(portrait, Picture)
     assert np.shape(attention["weight"]) == (8, 8)
+
+
+def test_a_file_that_no_survey_knows(tmp_path):
+    path = tmp_path / "else.fits"
+    fits.PrimaryHDU(np.zeros((4, 4))).writeto(path)
+    with pytest.raises(InputError, match=r"no survey knows .* legacysurvey"):
+        sitting(path, aa.load_model())
