@@ -263,14 +263,18 @@ def main(mocks, work, learned, steps, out):
         masked_spectra(masked_modeller(mocks, work, steps), mocks, test[[4, 20]]), "masked-spectra"
     )
     image = mocks.cutout(int(test[0]))
-    save(plot_explanation(image, attention(image), occlusion(image))[0].figure, "explained-image")
+    save(
+        plot_explanation(image, attention(image), occlusion(image))[0].figure,
+        "explained-image",
+        dpi=80,
+    )
     tested = {m: embedded(mocks, test, m, work) for m in MODALITIES}
     known = {m: embedded(mocks, rows, m, work) for m in MODALITIES}
     z = np.asarray(truth["redshift"][test])
     save(similarities(tested, z), "similarities", dpi=70)
     of_redshift, of_rest = predictions(known, tested, truth, rows, test)
     save(of_rest, "paper-properties")
-    save(of_redshift, "paper-redshifts")
+    save(of_redshift, "paper-redshifts", dpi=80)
     save(maps(tested, truth, test), "paper-maps")
     with TemporaryDirectory() as folder:
         catalog = EmbeddingCatalog.create(f"{folder}/held-out", concat(list(tested.values())))
