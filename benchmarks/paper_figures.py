@@ -71,54 +71,77 @@ def masked_modeller(mocks, work, steps):
     return aa.load_model(path, device="cpu")
 
 
-def masked_spectra(model, mocks, rows, seed=0):
-    """Spectra with runs of tokens hidden, and what the model puts in their place."""
-    grid = model.preprocessing["spectrum"].edges
-    observed = np.stack([mocks.spectrum(int(i)).flux.value for i in rows])
-    truth = mocks.arrays(rows)["spectrum"]
+def fill_in(model, observed, seed=0):
+    """Hide runs of tokens of spectra (n, L), and let the model put something in their place.
+
+    What it puts where no token is shown that covers a pixel, shape (n, L), NaN elsewhere.
+    """
     tokens = model.preprocess(torch.from_numpy(observed.astype(np.float32))[..., None])
     masked = model.mask(tokens, torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        filled = model.head(model.forward_tokens(masked)).numpy()
-    hidden = (masked == 0).all(-1).numpy()
+        filled = model.head(model.forward_tokens(masked)).numpy()[:, 1:, 2:]
+    hidden = (masked == 0).all(-1).numpy()[:, 1:]
     section = model.config["slice_section_length"]
     stride = section - model.config["slice_overlap"]
-    figure, axes = plt.subplots(
-        len(rows), 1, figsize=(10, 2.6 * len(rows)), sharex=True, layout="constrained"
+    total, count, shown = np.zeros((3, *observed.shape))
+    for j in range(filled.shape[1]):
+        here, gone = slice(j * stride, j * stride + section), hidden[:, j, None]
+        total[:, here] += filled[:, j] * gone
+        count[:, here] += gone
+        shown[:, here] += ~gone
+    guess = np.where((count > 0) & (shown == 0), total / np.maximum(count, 1), np.nan)
+    scale = np.maximum(observed.std(1, ddof=1, keepdims=True), 0.2)
+    return guess * scale + observed.mean(1, keepdims=True)
+
+
+def masked_spectra(model, mocks, rows, examples):
+    """Some spectra with parts hidden, and what fills them; how good it is for all is printed."""
+    grid = model.preprocessing["spectrum"].edges
+    observed = np.stack([mocks.spectrum(int(i)).flux.value for i in rows])
+    truth = mocks.arrays(rows)["spectrum"]
+    guess = fill_in(model, observed)
+    off = {name: [] for name in ("filled in", "straight line", "observed", "mean")}
+    for flux, true, found in zip(observed, truth, guess, strict=True):
+        hidden, line = np.isfinite(found), flux.copy()
+        for first, last in _runs(hidden):
+            # Between the medians of as many pixels as a section has, on either side.
+            ends = [flux[max(first - 80, 0) : first], flux[last : last + 80]]
+            known = [np.median(end) for end in ends if len(end)]
+            line[first:last] = np.linspace(known[0], known[-1], last - first)
+        for name, one in zip(off, (found, line, flux, flux.mean()), strict=True):
+            off[name].append(np.mean(np.abs(one - true)[hidden]) / true.std())
+    print(
+        f"{len(rows)} spectra, {np.isfinite(guess).mean():.0%} hidden; mean distance from the "
+        "truth there over its standard deviation, median of the spectra: "
+        + ", ".join(f"{name} {np.median(values):.3f}" for name, values in off.items())
     )
-    for ax, row, flux, true, pieces, gone in zip(
-        axes, rows, observed, truth, filled[:, 1:, 2:], hidden[:, 1:], strict=True
-    ):
-        total, count, seen = np.zeros((3, len(flux)))
-        for j, piece in enumerate(pieces):
-            here = slice(j * stride, j * stride + section)
-            total[here] += piece * gone[j]
-            count[here] += gone[j]
-            seen[here] += not gone[j]
-        # Tokens overlap: what a neighbour shows that is not hidden is no guess.
-        guessed = (count > 0) & (seen == 0)
-        scale = max(flux.std(ddof=1), 0.2)
-        guess = np.where(guessed, total / np.maximum(count, 1) * scale + flux.mean(), np.nan)
-        shown = np.where(guessed, np.nan, flux)
-        ax.stairs(shown, grid, color="0.7", baseline=None, linewidth=0.4, label="shown to it")
-        ax.stairs(true, grid, color=COLOURS[0], baseline=None, linewidth=0.8, label="true")
-        ax.stairs(guess, grid, color=COLOURS[1], baseline=None, linewidth=1.2, label="filled in")
-        for first, last in np.flatnonzero(np.diff(np.r_[0, guessed, 0])).reshape(-1, 2):
+    figure, axes = plt.subplots(
+        len(examples), 1, figsize=(10, 2.6 * len(examples)), sharex=True, layout="constrained"
+    )
+    for ax, i in zip(axes, examples, strict=True):
+        hidden = np.isfinite(guess[i])
+        for values, colour, width, label in (
+            (np.where(hidden, np.nan, observed[i]), "0.7", 0.4, "shown to it"),
+            (truth[i], COLOURS[0], 0.8, "true"),
+            (guess[i], COLOURS[1], 1.2, "filled in"),
+        ):
+            ax.stairs(values, grid, baseline=None, color=colour, linewidth=width, label=label)
+        for first, last in _runs(hidden):
             ax.axvspan(grid[first], grid[last], color="0.92", linewidth=0, zorder=0)
-        low, high = np.percentile(true, [0, 99.8])
+        low, high = np.percentile(truth[i], [0, 99.8])
         margin = 0.3 * (high - low)
         ax.set(xlim=grid[[0, -1]], ylim=(low - margin, high + margin))
-        name, z = mocks.truth["object_id"][row], mocks.truth["redshift"][row]
+        name, z = mocks.truth["object_id"][rows[i]], mocks.truth["redshift"][rows[i]]
         ax.set_title(f"{name}   z = {z:.3f}", loc="right", fontsize="small")
-        off = [np.median(np.abs(one - true)[guessed]) for one in (guess, flux, flux.mean())]
-        print(
-            f"{name}: {guessed.mean():.0%} hidden; median distance from the truth there: "
-            "filled in {:.3f}, observed {:.3f}, mean of the spectrum {:.3f}".format(*off)
-        )
     axes[0].legend(loc="upper left", fontsize="small", ncols=3)
     axes[-1].set_xlabel("Observed wavelength in vacuum [Å]")
     figure.supylabel(FLUX_DENSITY, fontsize="small")
     return figure
+
+
+def _runs(chosen):
+    """First and one past the last of each run of True."""
+    return np.flatnonzero(np.diff(np.r_[0, chosen, 0])).reshape(-1, 2)
 
 
 def retrieval(catalog, mocks, names):
@@ -259,9 +282,8 @@ def main(mocks, work, learned, steps, out):
         plt.close("all")
         print(f"→ {path.name}: {path.stat().st_size / 1000:.0f} kB\n")
 
-    save(
-        masked_spectra(masked_modeller(mocks, work, steps), mocks, test[[4, 20]]), "masked-spectra"
-    )
+    model = masked_modeller(mocks, work, steps)
+    save(masked_spectra(model, mocks, test[:500], (4, 20)), "masked-spectra", dpi=75)
     image = mocks.cutout(int(test[0]))
     save(
         plot_explanation(image, attention(image), occlusion(image))[0].figure,
