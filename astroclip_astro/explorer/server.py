@@ -51,7 +51,7 @@ def explore(catalog, *, objects=None):
     >>> from astroclip_astro.explorer import explore
     >>> explore("mocks")  # doctest: +SKIP
     """
-    pn.extension()
+    pn.extension(inline=True)  # what the page needs is not fetched from the network
     atlas = _atlas(catalog, objects)
     return Page(atlas, Uploads(sitting, atlas.model, largest=_LARGEST), served=False)
 
