@@ -1,5 +1,6 @@
 """Files of tensors with a header of text, in which nothing can be executed: safetensors."""
 
+import json
 import os
 from pathlib import Path
 
@@ -27,10 +28,21 @@ def write_tensors(path, tensors, metadata):
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         # save_file() would make a file that nobody else may read.
-        aside.write_bytes(save(tensors, metadata=metadata))
+        aside.write_bytes(_ordered(save(tensors, metadata=metadata)))
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _ordered(file):
+    """The same with its metadata in order, as the same content is to have the same checksum."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:start])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # tensors are aligned
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(file)[start:]])
 
 
 def read_tensors(path, wanted, refusal):
