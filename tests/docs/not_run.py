@@ -5,6 +5,7 @@ TAKES_LONG = "takes minutes to hours; the command takes these arguments"
 DOWNLOADS = "downloads the published weights"
 HISTORY = "needs the history of the repository; what it makes is there"
 PRINTED = "was printed by a run of hours"
+FORMULA = "is a formula"
 
 #: What is not run, by reason and page: lines of shell blocks, examples, or a whole text block.
 NOT_RUN = {
@@ -20,9 +21,14 @@ NOT_RUN = {
         "docs/paper-tables.md": [
             'python -m pip install -c constraints.txt ".[benchmark,simulate]"'
         ],
+        "docs/start.md": ['python -m pip install -c constraints.txt ".[plot]"'],
         "docs/training.md": ['python -m pip install -c constraints.txt ".[train,simulate]"'],
     },
     TAKES_LONG: {
+        "docs/how-it-works.md": [
+            "python -m astroclip_astro.simulate mocks --n 60000 --seed 2024",
+            "python benchmarks/paper_figures.py mocks work",
+        ],
         "README.md": [
             "astroclip train specformer laptop -o specformer",
             "astroclip train image laptop -o image",
@@ -67,6 +73,13 @@ NOT_RUN = {
     PRINTED: {
         "docs/paper-tables.md": [
             "kNN: k nearest neighbours, k = 64, weights 1/distance, standardised embeddings"
+        ]
+    },
+    FORMULA: {
+        "docs/how-it-works.md": [
+            "loss = mean over hidden entries of (filled in − true)²",
+            "colour = x · asinh(Q I) / (√Q · I), clipped to 0 … 1",
+            "cos(a, b) = a · b / (|a| |b|)",
         ]
     },
 }
