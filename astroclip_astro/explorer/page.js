@@ -51,7 +51,7 @@ function name_charts(element, watch) {
   }
 }
 
-export function render({model}) {
+export function render({model, view}) {
   const about = model.about
   const send = message => {
     status.setAttribute("aria-busy", "true")
@@ -187,13 +187,20 @@ export function render({model}) {
       "+": {zoom: 1}, "=": {zoom: 1}, "-": {zoom: -1},
     }
     const chart = event.composedPath()[0]
-    const ours = chart === map_frame || chart.matches(".bk-events")  // not its tools
+    const ours = chart === map_frame || chart.matches(".bk-events")
     if (!ours || event.ctrlKey || event.metaKey || event.altKey) return
     if (event.key === "0") send({do: "whole"})
     else if (moves[event.key]) send({do: "move", ...moves[event.key]})
     else return
     event.preventDefault()
   }
+
+  page.addEventListener("keydown", event => {  // Bokeh's tools know Enter only
+    const tool = event.composedPath()[0]
+    if (event.key !== " " || !tool.matches(tools)) return
+    event.preventDefault()
+    tool.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter"}))
+  })
 
   // The parts that follow the view.
   function show_form() {
@@ -238,11 +245,14 @@ export function render({model}) {
     legend.replaceChildren(...parts)
   }
 
+  // A number and its interval break between the two only.
+  const unbroken = text => text.replace(" −", "\u00a0−")
+
   function table_of(caption, header, rows) {
-    return h("table", {}, caption ? h("caption", {}, caption) : null,
+    return h("div", {class: "table"}, h("table", {}, caption ? h("caption", {}, caption) : null,
       h("thead", {}, h("tr", {}, ...header.map(one => h("th", {scope: "col"}, one)))),
       h("tbody", {}, ...rows.map(([first, ...others]) =>
-        h("tr", {}, h("th", {scope: "row"}, first), ...others.map(one => h("td", {}, one))))))
+        h("tr", {}, h("th", {scope: "row"}, first), ...others.map(one => h("td", {}, one)))))))
   }
 
   function show_object() {
@@ -287,7 +297,7 @@ export function render({model}) {
       const known = new Map(model.shown.values.map(one => [one.name, one.text]))
       predictions.replaceChildren(table_of("Predicted, with 68 % intervals",
         ["property", ...from.map(one => `from ${one}`), "catalog"],
-        found.predictions.map(row => [row.name, ...from.map(one => row[one] || "—"), known.get(row.column) || "—"])))
+        found.predictions.map(row => [row.name, ...from.map(one => unbroken(row[one] || "—")), known.get(row.column) || "—"])))
     }
     const overlay = looked.querySelector(".attention")
     if (overlay && found.attention) {
@@ -345,6 +355,8 @@ export function render({model}) {
     send({do: "link", query: location.search.slice(1)})
   }
   if (about.served) {
+    view.model.document?.on_event("connection_lost", () =>
+      say("The connection is lost: load the page again, when it is served again.", true))
     window.addEventListener("popstate", back)
     document.documentElement.lang = "en"
   }
