@@ -23,12 +23,42 @@ function base64(buffer) {
   return btoa(text)
 }
 
-export function render({model}) {
+// Bokeh's tools are plain boxes: say what they are, and show which one has the focus.
+const focus = new CSSStyleSheet()
+focus.replaceSync(":focus-visible { outline: 3px solid #b3490b !important; outline-offset: -3px; }")
+const tools = [".bk-OnOffButton", ".bk-ClickButton", ".bk-tool-overflow"].join()
+
+function name_tools(root) {
+  for (const tool of root.querySelectorAll(tools)) {
+    tool.setAttribute("role", "button")
+    tool.setAttribute("aria-label", tool.title || "More tools")
+    if (tool.matches(".bk-OnOffButton")) tool.setAttribute("aria-pressed", String(tool.matches(".bk-active")))
+  }
+  // The frame around a chart is what takes keys, if anything does.
+  for (const layer of root.querySelectorAll(".bk-events[tabindex='0']")) layer.tabIndex = -1
+}
+
+function name_charts(element, watch) {
+  for (const one of element.querySelectorAll("*")) {
+    const root = one.shadowRoot
+    if (!root) continue
+    if (!root.adoptedStyleSheets.includes(focus)) {
+      root.adoptedStyleSheets = [...root.adoptedStyleSheets, focus]
+      watch(root)
+    }
+    name_tools(root)
+    name_charts(root, watch)
+  }
+}
+
+export function render({model, view}) {
   const about = model.about
   const send = message => {
     status.setAttribute("aria-busy", "true")
     model.send_msg(message)
   }
+  let replacing = true  // the address, which the page came by or went back to
+  let told = ""  // title of the object that was last spoken of
 
   // The parts that stay.
   const status = h("p", {class: "status", role: "status", "aria-live": "polite"})
@@ -40,7 +70,7 @@ export function render({model}) {
   const colour = h("select", {id: "colour"}, h("option", {value: ""}, "number of objects"),
     ...about.columns.map(one => h("option", {value: one.name, title: one.description || null}, one.name)))
   const fixed = h("input", {id: "fixed", type: "checkbox"})
-  const file = h("input", {id: "file", type: "file", accept: ".fits,.fit"})
+  const file = h("input", {id: "file", type: "file", accept: ".fits,.fit,.fts"})
   const selection = h("p", {class: "selection"})
   const clear = h("button", {type: "button", hidden: true, onclick: () => send({do: "clear"})}, "Clear the outline")
   const legend = h("div", {class: "legend"})
@@ -48,6 +78,7 @@ export function render({model}) {
   const looked = h("div", {class: "looked"})
   const spectrum = h("div", {class: "spectrum", hidden: true, role: "group", "aria-label": "Spectrum"})
   const predictions = h("div", {class: "predictions"})
+  const columns = h("details", {hidden: true})
   const lists = h("div", {class: "lists"})
   const copy = h("button", {type: "button", onclick: copy_link}, "Copy link")
   const map_frame = h("div", {class: "map", tabindex: "0", role: "group", "aria-describedby": "map-help",
@@ -58,15 +89,17 @@ export function render({model}) {
     h("button", {type: "button", onclick: () => send({do: "table", what})}, "VOTable"),
     about.samp ? h("button", {type: "button", onclick: () => send({do: "table", what, send: true})}, "Send by SAMP") : null,
   ]
-  const neighbour_tables = h("div", {class: "buttons", hidden: true}, ...table_buttons("neighbours"))
   const field = (id, text, input, ...more) => h("div", {class: "field"}, h("label", {for: id}, text), input, ...more)
   const submitting = act => event => { event.preventDefault(); act() }
   const drop = h("div", {class: "drop"},
     h("label", {for: "file"}, "A FITS file: spectrum or cutout"), file,
-    h("p", {class: "help"}, `Drop it here; up to ${Math.floor(about.largest / 1e6)} MB.`))
+    h("p", {class: "help"}, `Or drop it on the page; up to ${Math.floor(about.largest / 1e6)} MB.`))
+
+  const near = h("section", {class: "neighbours", "aria-label": "Neighbours", hidden: true},
+    h("h2", {}, "Neighbours"), h("div", {class: "buttons"}, ...table_buttons("neighbours")), lists)
 
   const page = h("div", {class: "explorer", role: about.served ? "main" : null},
-    h("header", {},
+    h("div", {class: "top"},
       h("h1", {}, about.name),
       h("p", {}, `${count(about.objects, "object")}, embedded with ${about.model}`),
       h("div", {class: "buttons"}, about.served ? copy : null)),
@@ -88,9 +121,8 @@ export function render({model}) {
       h("p", {class: "help", id: "map-help"},
         "Click a point, or outline some with the lasso. Keys: arrows move, + and − zoom, 0 shows all. Its axes have no meaning."),
       h("h2", {}, "Sky"), sky_frame),
-    h("section", {class: "object", "aria-label": "Object"}, title, looked, spectrum, predictions),
-    h("section", {class: "neighbours", "aria-label": "Neighbours"},
-      h("h2", {}, "Neighbours"), neighbour_tables, lists))
+    h("section", {class: "object", "aria-label": "Object"}, title, looked, spectrum, predictions, columns),
+    near)
 
   map_frame.append(model.get_child("map"))
   sky_frame.append(model.get_child("sky"))
@@ -100,12 +132,19 @@ export function render({model}) {
   colour.addEventListener("change", () => send({do: "view", colour: colour.value}))
   fixed.addEventListener("change", () => send({do: "view", fixed: fixed.checked}))
   file.addEventListener("change", () => { if (file.files.length) upload(file.files[0]) })
-  drop.addEventListener("dragover", event => { event.preventDefault(); drop.classList.add("over") })
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"))
-  drop.addEventListener("drop", event => {
+  // Anywhere: beside the page's own place for it, the browser would leave the page for the file.
+  const has_file = event => event.dataTransfer.types.includes("Files")
+  page.addEventListener("dragover", event => {
+    if (!has_file(event)) return
+    event.preventDefault()
+    drop.classList.add("over")
+  })
+  page.addEventListener("dragleave", event => { if (!page.contains(event.relatedTarget)) drop.classList.remove("over") })
+  page.addEventListener("drop", event => {
+    if (!has_file(event)) return
     event.preventDefault()
     drop.classList.remove("over")
-    if (event.dataTransfer.files.length) upload(event.dataTransfer.files[0])
+    upload(event.dataTransfer.files[0])
   })
 
   function say(text, error = false) {
@@ -114,18 +153,32 @@ export function render({model}) {
     status.setAttribute("aria-busy", "false")
   }
 
+  // The buttons that were pressed go: what is read and tabbed on from is the object.
+  function open(object) {
+    title.focus()
+    send({do: "open", object})
+  }
+
   async function upload(one) {
     if (one.size > about.largest) {
-      say(`${one.name} has ${(one.size / 1e6).toFixed(0)} MB: expected up to ${Math.floor(about.largest / 1e6)} MB`, true)
+      say(`${one.name} has ${(one.size / 1e6).toFixed(1)} MB: expected up to ${Math.floor(about.largest / 1e6)} MB`, true)
     } else {
-      send({do: "file", name: one.name, content: base64(await one.arrayBuffer())})
+      try {
+        send({do: "file", name: one.name, content: base64(await one.arrayBuffer())})
+      } catch {  // a folder, or it is gone
+        say(`${one.name} cannot be read: expected a file`, true)
+      }
     }
     file.value = ""
   }
 
   async function copy_link() {
-    await navigator.clipboard.writeText(location.href)
-    say("The link is in the clipboard.")
+    try {
+      await navigator.clipboard.writeText(location.href)
+      say("The link is in the clipboard.")
+    } catch {  // browsers may refuse it, and do where there is no encryption
+      say("The browser does not let the page copy: the link is the page's address.", true)
+    }
   }
 
   function on_key(event) {
@@ -133,32 +186,46 @@ export function render({model}) {
       ArrowLeft: {x: -1}, ArrowRight: {x: 1}, ArrowUp: {y: 1}, ArrowDown: {y: -1},
       "+": {zoom: 1}, "=": {zoom: 1}, "-": {zoom: -1},
     }
-    if (event.target !== map_frame || event.ctrlKey || event.metaKey || event.altKey) return
+    const chart = event.composedPath()[0]
+    const ours = chart === map_frame || chart.matches(".bk-events")
+    if (!ours || event.ctrlKey || event.metaKey || event.altKey) return
     if (event.key === "0") send({do: "whole"})
     else if (moves[event.key]) send({do: "move", ...moves[event.key]})
     else return
     event.preventDefault()
   }
 
+  page.addEventListener("keydown", event => {  // Bokeh's tools know Enter only
+    const tool = event.composedPath()[0]
+    if (event.key !== " " || !tool.matches(tools)) return
+    event.preventDefault()
+    tool.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter"}))
+  })
+
   // The parts that follow the view.
   function show_form() {
     const form = model.form
     map_of.value = form.map
     colour.value = form.colour
-    if (!form.error) where.value = form.where  // else it is to be corrected
+    if (form.new) where.value = form.where  // else somebody may be writing, or correct it
     fixed.checked = form.fixed
     clear.hidden = !form.outlined
     selection.textContent = `${count(form.selected, "object")} of ${form.passing.toLocaleString("en")}` +
       (form.unplaced ? `; ${count(form.unplaced, "object")} not on the map yet` : "")
     show_legend(form.legend)
-    say(form.error || form.note, Boolean(form.error))
+    const shown = model.shown.title || ""
+    const new_one = form.new && shown && shown !== told ? `This is ${shown}.` : ""
+    if (form.new) told = shown
+    say(form.error || form.note || new_one, Boolean(form.error))
     status.setAttribute("aria-busy", String(form.busy))
     page.dataset.milliseconds = form.milliseconds
     page.dataset.query = form.query
     const address = form.query ? `?${form.query}` : location.pathname
     if (about.served && location.search.slice(1) !== form.query) {
-      history[form.new ? "pushState" : "replaceState"](null, "", address)
+      history[form.new && !replacing ? "pushState" : "replaceState"](null, "", address)
     }
+    if (about.served) document.title = [shown, about.name, "astroclip"].filter(Boolean).join(" · ")
+    if (form.new || form.error) replacing = false
   }
 
   function show_legend(shown) {
@@ -178,18 +245,22 @@ export function render({model}) {
     legend.replaceChildren(...parts)
   }
 
+  // A number and its interval break between the two only.
+  const unbroken = text => text.replace(" −", "\u00a0−")
+
   function table_of(caption, header, rows) {
-    return h("table", {}, h("caption", {}, caption),
+    return h("div", {class: "table"}, h("table", {}, caption ? h("caption", {}, caption) : null,
       h("thead", {}, h("tr", {}, ...header.map(one => h("th", {scope: "col"}, one)))),
       h("tbody", {}, ...rows.map(([first, ...others]) =>
-        h("tr", {}, h("th", {scope: "row"}, first), ...others.map(one => h("td", {}, one))))))
+        h("tr", {}, h("th", {scope: "row"}, first), ...others.map(one => h("td", {}, one)))))))
   }
 
   function show_object() {
     const shown = model.shown
     predictions.replaceChildren()
     spectrum.hidden = !shown.spectrum
-    neighbour_tables.hidden = !shown.title
+    near.hidden = !shown.title
+    columns.hidden = !(shown.values || []).length
     title.textContent = shown.title || "No object yet"
     if (!shown.title) {
       looked.replaceChildren(h("p", {class: "help"}, "Click a point, type an object_id or a position, or drop a file."))
@@ -205,15 +276,15 @@ export function render({model}) {
       parts.push(h("figure", {},
         h("div", {class: "frame"}, h("img", {src: shown.picture, alt: `Picture of ${shown.title}`}), overlay),
         h("figcaption", {}, `${shown.side.toFixed(0)}″ on a side, north up, east left`)),
-        h("div", {class: "check"}, toggle, h("label", {for: "attention"}, "Attention of the model")))
+        h("div", {class: "check", hidden: true}, toggle, h("label", {for: "attention"}, "Attention of the model")))
     }
     for (const reason of shown.reasons) parts.push(h("p", {class: "help"}, reason))
     if (!shown.picture && !shown.spectrum && !shown.reasons.length) {
       parts.push(h("p", {class: "help"}, shown.dropped ? "The link has the vector of a dropped file, but not the file." : "There is no picture of it."))
     }
     if (shown.values.length) {
-      parts.push(h("details", {}, h("summary", {}, "Columns of the catalog"),
-        table_of("", ["column", "value", "unit"], shown.values.map(one => [one.name, one.text, one.unit]))))
+      columns.replaceChildren(h("summary", {}, "Columns of the catalog"),
+        table_of("", ["column", "value", "unit"], shown.values.map(one => [one.name, one.text || "—", one.unit])))
     }
     looked.replaceChildren(...parts)
   }
@@ -226,11 +297,12 @@ export function render({model}) {
       const known = new Map(model.shown.values.map(one => [one.name, one.text]))
       predictions.replaceChildren(table_of("Predicted, with 68 % intervals",
         ["property", ...from.map(one => `from ${one}`), "catalog"],
-        found.predictions.map(row => [row.name, ...from.map(one => row[one] || "—"), known.get(row.column) || "—"])))
+        found.predictions.map(row => [row.name, ...from.map(one => unbroken(row[one] || "—")), known.get(row.column) || "—"])))
     }
     const overlay = looked.querySelector(".attention")
     if (overlay && found.attention) {
       const weight = found.attention.weight
+      looked.querySelector(".check").hidden = false
       overlay.width = weight[0].length
       overlay.height = weight.length
       const size = 100 * found.attention.side / model.shown.side
@@ -247,14 +319,16 @@ export function render({model}) {
   function show_lists() {
     lists.replaceChildren(...model.lists.map(one => {
       const rows = one.rows.map(row => h("li", {},
-        h("button", {type: "button", class: "card", "data-object": row.object, onclick: () => send({do: "open", object: row.object})},
+        h("button", {type: "button", class: "card", "data-object": row.object, onclick: () => open(row.object)},
           h("span", {class: "thumb", "data-of": `${one.modality} ${row.object}`}),
           h("span", {class: "name"}, row.object),
           h("span", {class: "numbers"}, h("span", {}, `score ${row.score}`), h("span", {}, row.offset)))))
       return h("section", {class: "list", "data-pair": one.title, "aria-label": `Neighbours, ${one.title}`},
         h("h3", {}, one.title), one.reason ? h("p", {class: "help"}, one.reason) : null, h("ol", {}, ...rows))
     }))
+    show_thumbs()
     const wanted = model.lists.flatMap(one => one.rows.map(row => ({object: row.object, modality: one.modality})))
+      .filter(one => !(`${one.modality} ${one.object}` in model.thumbs))
     if (wanted.length) model.send_msg({do: "thumbs", wanted})
   }
 
@@ -276,12 +350,29 @@ export function render({model}) {
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 10000)
   })
-  const back = () => send({do: "link", query: location.search.slice(1)})
+  const back = () => {
+    replacing = true
+    send({do: "link", query: location.search.slice(1)})
+  }
   if (about.served) {
+    view.model.document?.on_event("connection_lost", () =>
+      say("The connection is lost: load the page again, when it is served again.", true))
     window.addEventListener("popstate", back)
     document.documentElement.lang = "en"
   }
-  model.on("remove", () => window.removeEventListener("popstate", back))
+  const observer = new MutationObserver(changes => {
+    for (const root of new Set(changes.map(change => change.target.getRootNode()))) {
+      name_tools(root)
+      name_charts(root, watch)
+    }
+  })
+  const watch = root => observer.observe(root, {subtree: true, childList: true, attributeFilter: ["class"]})
+  const name_all = () => { for (const frame of [map_frame, sky_frame, spectrum]) name_charts(frame, watch) }
+  model.on("after_layout", name_all)
+  model.on("remove", () => {
+    observer.disconnect()
+    window.removeEventListener("popstate", back)
+  })
   for (const show of Object.values(followed)) show()
   page.dataset.ready = "true"
   return page

@@ -72,7 +72,7 @@ class Page(pn.custom.JSComponent):
     def __init__(self, atlas, uploads, *, samp=True, served=True, query="", **params):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp
         self._view = None
-        self._found, self._sat, self._turn = [], {}, 0
+        self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
         self._waiting = threading.Event()
         self._document = pn.state.curdoc
         self._map = Points(
@@ -371,7 +371,9 @@ class Page(pn.custom.JSComponent):
     def _form(self, started, *, note="", error="", busy=False, new=False):
         view = self._view
         selected = self._passing & self._inside
+        self._answers += 1  # without which the same answer twice would not be sent twice
         return {
+            "answer": self._answers,
             "map": view.map,
             "colour": view.colour,
             "where": view.where,
