@@ -76,6 +76,7 @@ class Page(pn.custom.JSComponent):
         self._view = None
         self._found, self._sat, self._turn = [], {}, 0
         self._waiting = threading.Event()
+        self._started = time.perf_counter()  # what is being answered
         self._document = pn.state.curdoc
         self._map = Points(
             partial(self._tapped, "map"),
@@ -132,7 +133,10 @@ class Page(pn.custom.JSComponent):
 
     def _handle_msg(self, data):
         """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
-        started = time.perf_counter()
+        self._answer(data, time.perf_counter())
+
+    def _answer(self, data, started):
+        self._started = started
         actions = {
             "view": self._on_view,
             "find": self._on_find,
@@ -151,10 +155,10 @@ class Page(pn.custom.JSComponent):
                 raise InputError("the page asked for something unknown: load it again")
             act(data)
         except (AstroclipError, OSError) as error:
-            self._say(error=str(error), started=started)
+            self._say(error=str(error))
         except Exception:
             log.exception("a page could not be answered")
-            self._say(error=_BROKEN, started=started)
+            self._say(error=_BROKEN)
 
     def _on_view(self, data):
         changes = {
@@ -241,11 +245,12 @@ class Page(pn.custom.JSComponent):
         return found
 
     def _tapped(self, chart, x, y, step_x, step_y):
+        started = time.perf_counter()
         xs, ys = self._atlas.maps[self._view.map] if chart == "map" else self._place
         shown = self._passing if chart == "map" else self._passing & self._inside
         row = self._atlas.nearest(xs / step_x, ys / step_y, x / step_x, y / step_y, shown)
         if row is not None:
-            self._handle_msg({"do": "open", "object": self._atlas.names[row]})
+            self._answer({"do": "open", "object": self._atlas.names[row]}, started)
 
     def _moved(self, window):
         """Follow the mouse: as often as there is time, and the newest only."""
@@ -255,6 +260,7 @@ class Page(pn.custom.JSComponent):
         self._waiting.set()
 
         def follow():
+            self._started = time.perf_counter()
             self._waiting.clear()
             self._view = replace(self._view, window=self._next)
             if self._next:
@@ -272,6 +278,7 @@ class Page(pn.custom.JSComponent):
             self._draw_sky()
 
     def _outlined(self, xs, ys):
+        self._started = time.perf_counter()
         try:
             self._show(self._view.within(xs, ys))
         except AstroclipError as error:
@@ -285,7 +292,6 @@ class Page(pn.custom.JSComponent):
 
     def _show(self, view, note=""):
         """Show a view, or say why that is not possible and stay as it was."""
-        started = time.perf_counter()
         maps = list(self._atlas.maps)
         if view.map not in maps:
             if view.map:
@@ -325,7 +331,7 @@ class Page(pn.custom.JSComponent):
             changed["details"] = {}
         if asked != searched:
             changed["lists"] = lists
-        self.param.update(**changed, form=self._form(started, note=note, new=True))
+        self.param.update(**changed, form=self._form(note=note, new=True))
         if looked != same and vectors:
             self._later(partial(self._detailed, self._turn, view, vectors), self._on_detailed)
 
@@ -368,7 +374,7 @@ class Page(pn.custom.JSComponent):
             own = self._atlas.row(view.object) if view.object else None
             chart.mark(None if own is None else (x[own], y[own]), [(x[i], y[i]) for i in rows])
 
-    def _form(self, started, *, note="", error="", busy=False, new=False):
+    def _form(self, *, note="", error="", busy=False, new=False):
         view = self._view
         selected = self._passing & self._inside
         return {
@@ -386,12 +392,11 @@ class Page(pn.custom.JSComponent):
             "error": error,
             "busy": busy,
             "new": new,
-            "milliseconds": round(1000 * (time.perf_counter() - started), 1),
+            "milliseconds": round(1000 * (time.perf_counter() - self._started), 1),
         }
 
-    def _say(self, note="", *, error="", busy=False, started=None):
-        started = time.perf_counter() if started is None else started
-        self.form = self._form(started, note=note, error=error, busy=busy)
+    def _say(self, note="", *, error="", busy=False):
+        self.form = self._form(note=note, error=error, busy=busy)
 
     def _looked_at(self, view):
         if not view.object and not view.dropped:
@@ -455,6 +460,7 @@ class Page(pn.custom.JSComponent):
 
         def finish(future):
             def show():
+                self._started = time.perf_counter()
                 try:
                     then(future.result())
                 except (AstroclipError, OSError) as error:
