@@ -318,11 +318,15 @@ class Page(pn.custom.JSComponent):
             lists = self.lists
         # Nothing has been changed until here, where nothing is left to fail.
         self._view, self._passing, self._colouring = view, passing, colouring
-        self._inside = self._atlas.inside(view.map, view.outline)
-        drawn = (view.map, view.colour, view.where, view.outline, view.window)
-        if first or drawn != (old.map, old.colour, old.where, old.outline, old.window):
+        outlined = (view.map, view.outline)
+        if first or outlined != (old.map, old.outline):
+            self._inside = self._atlas.inside(*outlined)
+        drawn = (*outlined, view.colour, view.where)
+        if first or drawn != (old.map, old.outline, old.colour, old.where):
             self._draw()
             self._draw_sky()
+        elif view.window != old.window:
+            self._draw()
         self._mark()
         changed = {}
         if looked != same:
