@@ -74,6 +74,7 @@ class Page(pn.custom.JSComponent):
         self._view = None
         self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
         self._waiting = threading.Event()
+        self._started = time.perf_counter()  # what is being answered
         self._document = pn.state.curdoc
         self._map = Points(
             partial(self._tapped, "map"),
@@ -124,7 +125,10 @@ class Page(pn.custom.JSComponent):
 
     def _handle_msg(self, data):
         """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
-        started = time.perf_counter()
+        self._answer(data, time.perf_counter())
+
+    def _answer(self, data, started):
+        self._started = started
         actions = {
             "view": self._on_view,
             "find": self._on_find,
@@ -143,10 +147,10 @@ class Page(pn.custom.JSComponent):
                 raise InputError("the page asked for something unknown: load it again")
             act(data)
         except (AstroclipError, OSError) as error:
-            self._say(error=str(error), started=started)
+            self._say(error=str(error))
         except Exception:
             log.exception("a page could not be answered")
-            self._say(error=_BROKEN, started=started)
+            self._say(error=_BROKEN)
 
     def _on_view(self, data):
         changes = {
@@ -231,11 +235,12 @@ class Page(pn.custom.JSComponent):
         return found
 
     def _tapped(self, chart, x, y, step_x, step_y):
+        started = time.perf_counter()
         xs, ys = self._atlas.maps[self._view.map] if chart == "map" else self._place
         shown = self._passing if chart == "map" else self._passing & self._inside
         row = self._atlas.nearest(xs / step_x, ys / step_y, x / step_x, y / step_y, shown)
         if row is not None:
-            self._handle_msg({"do": "open", "object": self._atlas.names[row]})
+            self._answer({"do": "open", "object": self._atlas.names[row]}, started)
 
     def _moved(self, window):
         """Follow the mouse: as often as there is time, and the newest only."""
@@ -245,6 +250,7 @@ class Page(pn.custom.JSComponent):
         self._waiting.set()
 
         def follow():
+            self._started = time.perf_counter()
             self._waiting.clear()
             self._view = replace(self._view, window=self._next)
             if self._next:
@@ -262,6 +268,7 @@ class Page(pn.custom.JSComponent):
             self._draw_sky()
 
     def _outlined(self, xs, ys):
+        self._started = time.perf_counter()
         try:
             self._show(self._view.within(xs, ys))
         except AstroclipError as error:
@@ -275,7 +282,6 @@ class Page(pn.custom.JSComponent):
 
     def _show(self, view, note=""):
         """Show a view, or say why that is not possible and stay as it was."""
-        started = time.perf_counter()
         maps = list(self._atlas.maps)
         if view.map not in maps:
             if view.map:
@@ -312,11 +318,15 @@ class Page(pn.custom.JSComponent):
             lists = self.lists
         # Nothing has been changed until here, where nothing is left to fail.
         self._view, self._passing, self._colouring = view, passing, colouring
-        self._inside = self._atlas.inside(view.map, view.outline)
-        drawn = (view.map, view.colour, view.where, view.outline, view.window)
-        if first or drawn != (old.map, old.colour, old.where, old.outline, old.window):
+        outlined = (view.map, view.outline)
+        if first or outlined != (old.map, old.outline):
+            self._inside = self._atlas.inside(*outlined)
+        drawn = (*outlined, view.colour, view.where)
+        if first or drawn != (old.map, old.outline, old.colour, old.where):
             self._draw()
             self._draw_sky()
+        elif view.window != old.window:
+            self._draw()
         self._mark()
         changed = {}
         if looked != same:
@@ -325,7 +335,7 @@ class Page(pn.custom.JSComponent):
             changed["details"] = {}
         if asked != searched:
             changed["lists"] = lists
-        self.param.update(**changed, form=self._form(started, note=note, new=True))
+        self.param.update(**changed, form=self._form(note=note, new=True))
         if looked != same and vectors:
             self._later(partial(self._detailed, self._turn, view, vectors), self._on_detailed)
 
@@ -368,7 +378,7 @@ class Page(pn.custom.JSComponent):
             own = self._atlas.row(view.object) if view.object else None
             chart.mark(None if own is None else (x[own], y[own]), [(x[i], y[i]) for i in rows])
 
-    def _form(self, started, *, note="", error="", busy=False, new=False):
+    def _form(self, *, note="", error="", busy=False, new=False):
         view = self._view
         selected = self._passing & self._inside
         self._answers += 1  # without which the same answer twice would not be sent twice
@@ -388,12 +398,11 @@ class Page(pn.custom.JSComponent):
             "error": error,
             "busy": busy,
             "new": new,
-            "milliseconds": round(1000 * (time.perf_counter() - started), 1),
+            "milliseconds": round(1000 * (time.perf_counter() - self._started), 1),
         }
 
-    def _say(self, note="", *, error="", busy=False, started=None):
-        started = time.perf_counter() if started is None else started
-        self.form = self._form(started, note=note, error=error, busy=busy)
+    def _say(self, note="", *, error="", busy=False):
+        self.form = self._form(note=note, error=error, busy=busy)
 
     def _looked_at(self, view):
         if not view.object and not view.dropped:
@@ -457,6 +466,7 @@ class Page(pn.custom.JSComponent):
 
         def finish(future):
             def show():
+                self._started = time.perf_counter()
                 try:
                     then(future.result())
                 except (AstroclipError, OSError) as error:
