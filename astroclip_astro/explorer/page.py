@@ -22,7 +22,7 @@ from astroclip_astro.explorer import told
 from astroclip_astro.explorer.charts import Points, Spectrum
 from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.raster import GRADIENT
-from astroclip_astro.explorer.view import View
+from astroclip_astro.explorer.view import LONGEST, View
 from astroclip_astro.table_files import votable
 
 __all__ = ["Page"]
@@ -38,6 +38,8 @@ _STEP, _ZOOM = 0.2, 1.25  # of the window, by keys
 
 # What takes longer than a click may, such as attention and predictions, for all pages together.
 _LATER = ThreadPoolExecutor(2, thread_name_prefix="astroclip-explorer")
+# Dropped files wait for one another; in more threads than may wait, so that the others are refused.
+_FILES = ThreadPoolExecutor(16, thread_name_prefix="astroclip-files")
 
 
 class Page(pn.custom.JSComponent):
@@ -76,6 +78,7 @@ class Page(pn.custom.JSComponent):
         self._view = None
         self._found, self._sat, self._turn = [], {}, 0
         self._waiting = threading.Event()
+        self._busy, self._next_of = set(), {}
         self._document = pn.state.curdoc
         self._map = Points(
             partial(self._tapped, "map"),
@@ -105,7 +108,10 @@ class Page(pn.custom.JSComponent):
             view, error = View(), str(problem)
         self._show(View())
         if view != View():
-            self._show(view)
+            try:
+                self._show(view)
+            except AstroclipError as problem:
+                error = str(problem)
         if error:
             self._say(error=error)
 
@@ -131,6 +137,10 @@ class Page(pn.custom.JSComponent):
     # What somebody does -----------------------------------------------------------------------
 
     def _handle_msg(self, data):
+        # Panel calls this without the lock of the document, until the browser says that it has all.
+        _soon(self._document, partial(self._answer, data))
+
+    def _answer(self, data):
         """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
         started = time.perf_counter()
         actions = {
@@ -146,7 +156,7 @@ class Page(pn.custom.JSComponent):
             "thumbs": self._on_thumbs,
         }
         try:
-            act = actions.get(data.get("do")) if isinstance(data, dict) else None
+            act = actions.get(str(data.get("do"))) if isinstance(data, dict) else None
             if act is None:
                 raise InputError("the page asked for something unknown: load it again")
             act(data)
@@ -157,11 +167,9 @@ class Page(pn.custom.JSComponent):
             self._say(error=_BROKEN, started=started)
 
     def _on_view(self, data):
-        changes = {
-            name: data[name]
-            for name, kind in (("map", str), ("colour", str), ("where", str), ("fixed", bool))
-            if isinstance(data.get(name), kind)
-        }
+        changes = {name: _text(data, name) for name in ("map", "colour", "where") if name in data}
+        if isinstance(data.get("fixed"), bool):
+            changes["fixed"] = data["fixed"]
         if "map" in changes:
             changes |= {"outline": (), "window": ()}
         self._show(replace(self._view, **changes))
@@ -185,13 +193,13 @@ class Page(pn.custom.JSComponent):
         self._show(replace(self._view, window=tuple(window)))
 
     def _on_file(self, data):
-        name, content = _text(data, "name"), _text(data, "content")
+        name, content = _text(data, "name"), _text(data, "content", math.inf)
         try:
             content = base64.b64decode(content, validate=True)
         except ValueError as error:
             raise InputError("the file did not arrive whole: drop it again") from error
         self._say("The file is being read and embedded.", busy=True)
-        self._later(partial(self._uploads.read, name, content), self._on_embedded)
+        self._later("file", partial(self._uploads.read, name, content), self._on_embedded)
 
     def _on_embedded(self, found):
         embedding, portrait, attention = found
@@ -208,7 +216,7 @@ class Page(pn.custom.JSComponent):
             if not self._samp:
                 raise InputError("tables are sent by SAMP from one's own computer only")
             self._say("The table is being sent.", busy=True)
-            self._later(partial(_sent, table, name), self._on_sent)
+            self._later("table", partial(_sent, table, name), self._on_sent)
             return
         notes = dict(self._atlas.catalog.provenance) | {"view": self._view.query}
         file = io.BytesIO()
@@ -224,8 +232,10 @@ class Page(pn.custom.JSComponent):
         wanted = data.get("wanted")
         if not isinstance(wanted, list) or len(wanted) > 100:
             raise InputError("the page asked for too many pictures")
-        pairs = [(str(one.get("object")), str(one.get("modality"))) for one in wanted]
-        self._later(partial(self._small, pairs), self._on_small)
+        if not all(isinstance(one, dict) for one in wanted):
+            raise InputError("the page asked for pictures of nothing: load it again")
+        pairs = [(_text(one, "object"), _text(one, "modality")) for one in wanted]
+        self._later("thumbs", partial(self._small, pairs), self._on_small)
 
     def _on_small(self, found):
         self.thumbs = found
@@ -245,7 +255,7 @@ class Page(pn.custom.JSComponent):
         shown = self._passing if chart == "map" else self._passing & self._inside
         row = self._atlas.nearest(xs / step_x, ys / step_y, x / step_x, y / step_y, shown)
         if row is not None:
-            self._handle_msg({"do": "open", "object": self._atlas.names[row]})
+            self._answer({"do": "open", "object": self._atlas.names[row]})
 
     def _moved(self, window):
         """Follow the mouse: as often as there is time, and the newest only."""
@@ -327,7 +337,8 @@ class Page(pn.custom.JSComponent):
             changed["lists"] = lists
         self.param.update(**changed, form=self._form(started, note=note, new=True))
         if looked != same and vectors:
-            self._later(partial(self._detailed, self._turn, view, vectors), self._on_detailed)
+            work = partial(self._detailed, self._turn, view, vectors)
+            self._later("details", work, self._on_detailed)
 
     def _redshift(self, view):
         if view.dropped:
@@ -450,11 +461,20 @@ class Page(pn.custom.JSComponent):
             "predictions": told.predicted(predicted),
         }
 
-    def _later(self, work, then):
-        """Do something in another thread, and something with what it returns in this page."""
+    def _later(self, kind, work, then):
+        """Do something in another thread, and something with what it returns in this page.
+
+        One of a kind at a time, and after it the newest that was asked for meanwhile: nobody wants
+        to see the others, and nobody can keep the threads from other pages.
+        """
+        if kind in self._busy:
+            self._next_of[kind] = work, then
+            return
+        self._busy.add(kind)
 
         def finish(future):
             def show():
+                self._busy.discard(kind)
                 try:
                     then(future.result())
                 except (AstroclipError, OSError) as error:
@@ -462,10 +482,13 @@ class Page(pn.custom.JSComponent):
                 except Exception:
                     log.exception("a page could not be answered")
                     self._say(error=_BROKEN)
+                if kind in self._next_of:
+                    self._later(kind, *self._next_of.pop(kind))
 
             _soon(self._document, show)
 
-        _LATER.submit(work).add_done_callback(finish)
+        pool = _FILES if kind == "file" else _LATER
+        pool.submit(work).add_done_callback(finish)
 
     def _table(self, what):
         if what == "neighbours":
@@ -504,10 +527,12 @@ def _soon(document, function):
         document.add_next_tick_callback(function)
 
 
-def _text(data, name):
+def _text(data, name, longest=LONGEST):
     value = data.get(name)
     if not isinstance(value, str):
         raise InputError(f"the page sent no {name}: load it again")
+    if len(value) > longest:
+        raise InputError(f"the {name} has {len(value)} characters: expected {longest} at most")
     return value
 
 
