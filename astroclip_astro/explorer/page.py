@@ -21,7 +21,7 @@ from astroclip_astro.explorer.charts import Points, Spectrum
 from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.predictions import predictions
 from astroclip_astro.explorer.raster import GRADIENT
-from astroclip_astro.explorer.view import View
+from astroclip_astro.explorer.view import LONGEST, View
 
 __all__ = ["Page"]
 
@@ -36,6 +36,8 @@ _STEP, _ZOOM = 0.2, 1.25  # of the window, by keys
 
 # What takes longer than a click may, such as attention and predictions, for all pages together.
 _LATER = ThreadPoolExecutor(2, thread_name_prefix="astroclip-explorer")
+# Dropped files wait for one another; in more threads than may wait, so that the others are refused.
+_FILES = ThreadPoolExecutor(16, thread_name_prefix="astroclip-files")
 
 
 class Page(pn.custom.JSComponent):
@@ -74,6 +76,7 @@ class Page(pn.custom.JSComponent):
         self._view = None
         self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
         self._waiting = threading.Event()
+        self._busy, self._next_of = set(), {}
         self._started = time.perf_counter()  # what is being answered
         self._document = pn.state.curdoc
         self._map = Points(
@@ -100,7 +103,7 @@ class Page(pn.custom.JSComponent):
         )
         self._show(View())
         if query:
-            self._handle_msg({"do": "link", "query": query})
+            self._answer({"do": "link", "query": query}, time.perf_counter())
 
     def _told(self, served):
         catalog = self._atlas.catalog
@@ -124,10 +127,11 @@ class Page(pn.custom.JSComponent):
     # What somebody does -----------------------------------------------------------------------
 
     def _handle_msg(self, data):
-        """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
-        self._answer(data, time.perf_counter())
+        # Panel calls this without the lock of the document, until the browser says that it has all.
+        _soon(self._document, partial(self._answer, data, time.perf_counter()))
 
     def _answer(self, data, started):
+        """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
         self._started = started
         actions = {
             "view": self._on_view,
@@ -142,7 +146,7 @@ class Page(pn.custom.JSComponent):
             "thumbs": self._on_thumbs,
         }
         try:
-            act = actions.get(data.get("do")) if isinstance(data, dict) else None
+            act = actions.get(str(data.get("do"))) if isinstance(data, dict) else None
             if act is None:
                 raise InputError("the page asked for something unknown: load it again")
             act(data)
@@ -153,11 +157,9 @@ class Page(pn.custom.JSComponent):
             self._say(error=_BROKEN)
 
     def _on_view(self, data):
-        changes = {
-            name: data[name]
-            for name, kind in (("map", str), ("colour", str), ("where", str), ("fixed", bool))
-            if isinstance(data.get(name), kind)
-        }
+        changes = {name: _text(data, name) for name in ("map", "colour", "where") if name in data}
+        if isinstance(data.get("fixed"), bool):
+            changes["fixed"] = data["fixed"]
         if "map" in changes:
             changes |= {"outline": (), "window": ()}
         self._show(replace(self._view, **changes))
@@ -181,13 +183,13 @@ class Page(pn.custom.JSComponent):
         self._show(replace(self._view, window=tuple(window)))
 
     def _on_file(self, data):
-        name, content = _text(data, "name"), _text(data, "content")
+        name, content = _text(data, "name"), _text(data, "content", math.inf)
         try:
             content = base64.b64decode(content, validate=True)
         except ValueError as error:
             raise InputError("the file did not arrive whole: drop it again") from error
         self._say("The file is being read and embedded.", busy=True)
-        self._later(partial(self._uploads.read, name, content), self._on_embedded)
+        self._later("file", partial(self._uploads.read, name, content), self._on_embedded)
 
     def _on_embedded(self, found):
         embedding, portrait, attention = found
@@ -204,7 +206,7 @@ class Page(pn.custom.JSComponent):
             if not self._samp:
                 raise InputError("tables are sent by SAMP from one's own computer only")
             self._say("The table is being sent.", busy=True)
-            self._later(partial(tables.sent, table, name), self._on_sent)
+            self._later("table", partial(tables.sent, table, name), self._on_sent)
             return
         notes = dict(self._atlas.catalog.provenance) | {"view": self._view.query}
         content = base64.b64encode(tables.as_votable(table, notes)).decode()
@@ -218,8 +220,10 @@ class Page(pn.custom.JSComponent):
         wanted = data.get("wanted")
         if not isinstance(wanted, list) or len(wanted) > 100:
             raise InputError("the page asked for too many pictures")
-        pairs = [(str(one.get("object")), str(one.get("modality"))) for one in wanted]
-        self._later(partial(self._small, pairs), self._on_small)
+        if not all(isinstance(one, dict) for one in wanted):
+            raise InputError("the page asked for pictures of nothing: load it again")
+        pairs = [(_text(one, "object"), _text(one, "modality")) for one in wanted]
+        self._later("thumbs", partial(self._small, pairs), self._on_small)
 
     def _on_small(self, found):
         self.thumbs = found
@@ -337,7 +341,8 @@ class Page(pn.custom.JSComponent):
             changed["lists"] = lists
         self.param.update(**changed, form=self._form(note=note, new=True))
         if looked != same and vectors:
-            self._later(partial(self._detailed, self._turn, view, vectors), self._on_detailed)
+            work = partial(self._detailed, self._turn, view, vectors)
+            self._later("details", work, self._on_detailed)
 
     def _redshift(self, view):
         if view.dropped:
@@ -461,11 +466,20 @@ class Page(pn.custom.JSComponent):
             "predictions": told.predicted(predicted),
         }
 
-    def _later(self, work, then):
-        """Do something in another thread, and something with what it returns in this page."""
+    def _later(self, kind, work, then):
+        """Do something in another thread, and something with what it returns in this page.
+
+        One of a kind at a time, and after it the newest that was asked for meanwhile: nobody wants
+        to see the others, and nobody can keep the threads from other pages.
+        """
+        if kind in self._busy:
+            self._next_of[kind] = work, then
+            return
+        self._busy.add(kind)
 
         def finish(future):
             def show():
+                self._busy.discard(kind)
                 self._started = time.perf_counter()
                 try:
                     then(future.result())
@@ -474,10 +488,13 @@ class Page(pn.custom.JSComponent):
                 except Exception:
                     log.exception("a page could not be answered")
                     self._say(error=_BROKEN)
+                if kind in self._next_of:
+                    self._later(kind, *self._next_of.pop(kind))
 
             _soon(self._document, show)
 
-        _LATER.submit(work).add_done_callback(finish)
+        pool = _FILES if kind == "file" else _LATER
+        pool.submit(work).add_done_callback(finish)
 
     def _table(self, what):
         if what == "neighbours":
@@ -501,10 +518,12 @@ def _soon(document, function):
         document.add_next_tick_callback(function)
 
 
-def _text(data, name):
+def _text(data, name, longest=LONGEST):
     value = data.get(name)
     if not isinstance(value, str):
         raise InputError(f"the page sent no {name}: load it again")
+    if len(value) > longest:
+        raise InputError(f"the {name} has {len(value)} characters: expected {longest} at most")
     return value
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from astroclip_astro.plot.style import COLOUR_MAP, COLOURS
 
-__all__ = ["CLASS_COLOURS", "GRADIENT", "limits", "raster"]
+__all__ = ["CLASS_COLOURS", "GRADIENT", "limits", "raster", "warm"]
 
 #: Of classes, as hexadecimal colours: those of the figures, and grey for all others.
 CLASS_COLOURS = (*COLOURS, "#666666")
@@ -89,6 +89,18 @@ def raster(x, y, window, size, *, shown, chosen, colouring=None):
     for layer in layers[1:]:
         found = np.where(layer >> 24, layer, found)
     return found
+
+
+def warm():
+    """Draw something in every way, as datashader compiles what it draws with when it first does."""
+    from astroclip_astro.explorer.atlas import Colouring
+
+    both = np.ones(2, bool)
+    values = np.array([0.0, 1.0])
+    ways = (None, Colouring("", values, (0, 1)), Colouring("", values, classes=("a", "b")))
+    for place in (values.astype(np.float32), values):  # as maps have them, and the sky
+        for way in ways:
+            raster(place, place, (0, 1, 0, 1), (8, 8), shown=both, chosen=both, colouring=way)
 
 
 def _coloured(canvas, x, y, coloured, colouring):

@@ -1,7 +1,12 @@
 """A catalog's page on this computer, or in a notebook."""
 
 import ipaddress
+import logging
+import signal
+import socket
+import threading
 import webbrowser
+from contextlib import suppress
 
 import panel as pn
 
@@ -9,10 +14,12 @@ from astroclip_astro.catalog.catalog import EmbeddingCatalog
 from astroclip_astro.catalog.map_files import map_path
 from astroclip_astro.catalog.maps import make_map
 from astroclip_astro.catalog.recipes import Objects
-from astroclip_astro.errors import InputError
+from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.explorer.atlas import Atlas
+from astroclip_astro.explorer.gate import Headers, names_of, put_before
 from astroclip_astro.explorer.page import Page
 from astroclip_astro.explorer.portrait import sitting
+from astroclip_astro.explorer.raster import warm
 from astroclip_astro.explorer.uploads import Uploads
 
 __all__ = ["explore", "serve"]
@@ -20,6 +27,9 @@ __all__ = ["explore", "serve"]
 _LARGEST = 16 * 10**6  # bytes of a dropped file
 # As text a file is larger by a third, and there is what is said of it.
 _MESSAGE = 2 * _LARGEST
+_MOST_PAGES = 200  # that are open at once
+
+log = logging.getLogger(__name__)
 
 
 def explore(catalog, *, objects=None):
@@ -53,11 +63,11 @@ def explore(catalog, *, objects=None):
     """
     pn.extension(inline=True)  # what the page needs is not fetched from the network
     atlas = _atlas(catalog, objects)
-    return Page(atlas, Uploads(sitting, atlas.model, largest=_LARGEST), served=False)
+    return Page(atlas, _uploads(atlas), served=False)
 
 
 def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, started=None):
-    """Serve the page of a catalog until it is interrupted.
+    """Serve the page of a catalog until it is interrupted or terminated.
 
     Parameters
     ----------
@@ -78,40 +88,77 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
     InputError
         If the address or the port cannot be had.
     CatalogError
-        If there is no such catalog, or its map is damaged.
+        If there is no such catalog, or its map is damaged, or missing and cannot be made.
+
+    Notes
+    -----
+    The page answers to the name localhost, to numbers and, if others can reach it, to the names of
+    this computer: not to a name that somebody else gave to its number.
     """
-    atlas = _atlas(catalog, objects)
     own = _is_own(address)
-    uploads = Uploads(sitting, atlas.model, largest=_LARGEST)
+    atlas = _atlas(catalog, objects)
+    uploads = _uploads(atlas)
 
     def page():
-        return Page(atlas, uploads, samp=own, query=pn.state.location.search)
+        try:
+            if len(server.get_sessions("/")) >= _MOST_PAGES:
+                raise InputError("too many pages are open: close some, and load this one again")
+            return Page(atlas, uploads, samp=own, query=pn.state.location.search)
+        except AstroclipError as error:
+            return pn.pane.Str(str(error))
+        except Exception:  # of which Panel would show the traceback
+            log.exception("a page could not be made")
+            return pn.pane.Str("Something went wrong, and the server has logged it.")
 
-    server = pn.serve(
-        {"/": page},
-        address=None if address == "0.0.0.0" else address,
-        port=port,
-        title=f"{atlas.catalog.path.name} · astroclip",
-        show=False,
-        start=False,
-        verbose=False,
-        websocket_max_message_size=_MESSAGE,
-        check_unused_sessions_milliseconds=10_000,
-        unused_session_lifetime_milliseconds=30_000,
-    )
-    where = f"http://{address}:{server.port}/"
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
+        server = pn.serve(
+            {"/": page},
+            address=address,
+            port=port,
+            title=f"{atlas.catalog.path.name} · astroclip",
+            show=False,
+            start=False,
+            verbose=False,
+            websocket_max_message_size=_MESSAGE,
+            check_unused_sessions_milliseconds=10_000,
+            unused_session_lifetime_milliseconds=30_000,
+            # The page has no use for those of a request, and its token would carry them.
+            include_headers=[],
+            include_cookies=[],
+            transforms=[Headers],
+        )
+    except OSError as error:
+        raise InputError(
+            f"port {port} of {address} cannot be had ({error.strerror}): expected an address of "
+            "this computer and a port that is free, such as any, 0"
+        ) from error
+    put_before(server._tornado, names_of(address))
+    warming = threading.Thread(target=warm, name="astroclip-warm")
+    try:
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # Panel's: it stops
         server.start()
+        warming.start()
+        if not own:
+            log.warning("everybody who reaches this computer can look at %s", atlas.catalog.path)
         if started is not None:
-            started(where)
+            started(_url(address, server.port))
         if browser:
-            webbrowser.open(where)
+            where = _url("localhost" if _is_any(address) else address, server.port)
+            # In a thread, as some browsers stay until they are closed.
+            threading.Thread(target=_open, args=(where,), daemon=True).start()
         server.io_loop.start()
     except KeyboardInterrupt:
         pass
     finally:
         server.stop()
         uploads.close()
+        with suppress(ValueError):
+            for one, handler in handlers.items():
+                signal.signal(one, handler)
+        if warming.ident:
+            warming.join()
 
 
 def _atlas(catalog, objects):
@@ -121,6 +168,11 @@ def _atlas(catalog, objects):
         if catalog.store.count(modality) and not map_path(catalog.path, modality).exists():
             make_map(catalog, modality)
     return Atlas(catalog, objects or Objects(catalog).find)
+
+
+def _uploads(atlas):
+    # By its name: a catalog can be looked at without the model, and files say what is missing.
+    return Uploads(sitting, atlas.catalog.model, largest=_LARGEST)
 
 
 def _is_own(address):
@@ -133,3 +185,21 @@ def _is_own(address):
         raise InputError(
             f"address is {address!r}: expected localhost, or the number of one of this computer"
         ) from error
+
+
+def _is_any(address):
+    return address != "localhost" and ipaddress.ip_address(address).is_unspecified
+
+
+def _url(address, port):
+    host = socket.gethostname() if _is_any(address) else address
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _open(where):
+    try:
+        opened = webbrowser.open(where)
+    except (webbrowser.Error, OSError):
+        opened = False
+    if not opened:
+        log.warning("no browser can be started: open %s in one", where)

@@ -10,9 +10,11 @@ import numpy as np
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["Dropped", "View"]
+__all__ = ["LONGEST", "Dropped", "View"]
 
-_LONGEST = 16_384  # characters of a query
+#: Most characters of a query, and of what somebody types.
+LONGEST = 16_384
+
 _MOST_CORNERS = 64  # of an outline
 
 
@@ -143,8 +145,8 @@ class View:
         InputError
             If it is too long, or a part of it makes no sense.
         """
-        if len(query) > _LONGEST:
-            raise InputError(f"the link is of {len(query)} characters: expected {_LONGEST} at most")
+        if len(query) > LONGEST:
+            raise InputError(f"the link is of {len(query)} characters: expected {LONGEST} at most")
         given = dict(parse_qsl(query.removeprefix("?")))
         known = {one.name for one in fields(cls)}
         found = {name: text for name, text in given.items() if name in known}
