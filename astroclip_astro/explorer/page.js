@@ -90,7 +90,11 @@ export function render({model, view}) {
     about.samp ? h("button", {type: "button", onclick: () => send({do: "table", what, send: true})}, "Send by SAMP") : null,
   ]
   const field = (id, text, input, ...more) => h("div", {class: "field"}, h("label", {for: id}, text), input, ...more)
-  const submitting = act => event => { event.preventDefault(); act() }
+  const asking = (act, ...children) => h("form", {
+    onsubmit: event => { event.preventDefault(); act() },
+    // In a notebook Enter does not submit a form.
+    onkeydown: event => { if (event.key === "Enter" && event.target.tagName === "INPUT") { event.preventDefault(); act() } },
+  }, ...children)
   const drop = h("div", {class: "drop"},
     h("label", {for: "file"}, "A FITS file: spectrum or cutout"), file,
     h("p", {class: "help"}, `Or drop it on the page; up to ${Math.floor(about.largest / 1e6)} MB.`))
@@ -104,10 +108,10 @@ export function render({model, view}) {
       h("p", {}, `${count(about.objects, "object")}, embedded with ${about.model}`),
       h("div", {class: "buttons"}, about.served ? copy : null)),
     h("section", {class: "ask", "aria-label": "Search and filters"},
-      h("form", {onsubmit: submitting(() => send({do: "find", text: find.value}))},
+      asking(() => send({do: "find", text: find.value}),
         field("find", "Object or position", h("div", {class: "row"}, find, h("button", {}, "Find")))),
       drop,
-      h("form", {onsubmit: submitting(() => send({do: "view", where: where.value}))},
+      asking(() => send({do: "view", where: where.value}),
         field("where", "Only objects with", h("div", {class: "row"}, where, h("button", {}, "Filter")),
           h("p", {class: "help", id: "where-help"}, "A condition on columns; empty for all."))),
       h("div", {class: "check"}, fixed, h("label", {for: "fixed"}, "Neighbours at fixed redshift")),
@@ -374,6 +378,12 @@ export function render({model, view}) {
     window.removeEventListener("popstate", back)
   })
   for (const show of Object.values(followed)) show()
+  // Keys pressed on the page are not meant for the notebook that it is in.
+  page.addEventListener("focusin", () => {
+    for (let root = page.getRootNode(); root.host; root = root.host.getRootNode()) {
+      root.host.dataset.lmSuppressShortcuts = "true"
+    }
+  })
   page.dataset.ready = "true"
   return page
 }
