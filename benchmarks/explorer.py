@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
 import multiplied
 import numpy as np
 from header import print_header
-from playwright.sync_api import TimeoutError as Late
 from playwright.sync_api import sync_playwright
 
 from astroclip_astro.catalog import read_map
@@ -40,7 +40,7 @@ page => {
   })))).observe(page, {attributes: true, attributeFilter: ["data-milliseconds"]})
 }
 """
-_QUIET = """
+QUIET = """
 () => {
   const page = window.explorer
   const drawn = [...page.querySelectorAll(".thumb")].every(one => one.childElementCount)
@@ -97,13 +97,15 @@ class Visit:
     def ask(self, act, *, quiet=False):
         """Server and browser milliseconds of the answer to something."""
         before = self.page.evaluate("window.answers.length")
+        if quiet:
+            self.page.evaluate("delete window.explorer.dataset.details")
         act()
         self.page.wait_for_function("n => window.answers.length > n", arg=before, timeout=60_000)
         found = self.page.evaluate("n => window.answers[n]", before)
         if "error" in found["status"]:
             raise RuntimeError(self.page.locator(".status").inner_text())
         if quiet:
-            self.page.wait_for_function(_QUIET, timeout=60_000)
+            self.page.wait_for_function(QUIET, timeout=60_000)
         return found["server"], found["browser"]
 
     def frame(self):
@@ -153,44 +155,67 @@ class Visit:
             self.page.mouse.move(left + wide * x, top + high * y)
         self.page.mouse.up()
 
-    def roll(self, count=30):
-        """Zoom in and out by the wheel, 20 turns a second."""
+    def roll(self, delta):
+        """Turn the wheel over the map, a few clicks."""
         left, top, wide, high = self.frame()
+        self.page.wait_for_timeout(500)
         self.page.mouse.move(left + wide / 2, top + high / 2)
-        for i in range(count):
-            self.page.mouse.wheel(0, -100 if i < count / 2 else 100)
-            time.sleep(0.05)
+        for _ in range(4):
+            self.page.mouse.wheel(0, delta)
 
     def frames(self, act):
-        """Frames a second while something is done, and the answers to it."""
-        self.page.wait_for_timeout(500)
+        """Frames a second while something is done."""
         self.page.evaluate(_FRAMES)
-        seen, answers = self.page.evaluate("[window.frames_seen, window.answers.length]")
-        start = time.perf_counter()
+        seen, start = self.page.evaluate("window.frames_seen"), time.perf_counter()
         act()
-        passed = time.perf_counter() - start
-        frames = (self.page.evaluate("window.frames_seen") - seen) / passed
+        seen, passed = (
+            self.page.evaluate("window.frames_seen") - seen,
+            time.perf_counter() - start,
+        )
         self.page.wait_for_timeout(1500)
-        answers = self.page.evaluate("n => window.answers.slice(n)", answers)
-        return frames, passed, [(one["server"], one["browser"]) for one in answers]
+        return seen / passed
 
 
-def line(name, found):
-    """A row of the table."""
-    text = f"{name:34s}"
-    for times in zip(*found, strict=True):
-        median, most = np.median(times), np.percentile(times, 90)
-        text += f"{median:9.0f}{most:6.0f}{max(times):6.0f}"
-    print(f"{text}{len(found):6d}", flush=True)
+class Report:
+    """Prints what was measured of a catalog, and again as the table of docs/explorer.md."""
+
+    def __init__(self):
+        self.cells = {}
+
+    def line(self, name, found):
+        """A row: name, median, 90th percentile and largest of the server and of the browser."""
+        text, cells = f"{name:34s}", self.cells.setdefault(name, [])
+        for times in zip(*found, strict=True):
+            numbers = np.median(times), np.percentile(times, 90), max(times)
+            text += "{:9.0f}{:6.0f}{:6.0f}".format(*numbers)
+            cells.append(
+                "{:.0f} ({:.0f}, {:.0f})".format(*numbers) if found[1:] else f"{times[0]:.0f}"
+            )
+        print(f"{text}{len(found):6d}", flush=True)
+
+    def note(self, name, value):
+        """A row of one number."""
+        print(f"{name:34s}{value}", flush=True)
+        self.cells.setdefault(name, []).extend([value, ""])
+
+    def table(self, sizes):
+        """The table."""
+        print("\n| ms: median (90 %, largest) |", end="")
+        print("".join(f" server, {n:,} | browser, {n:,} |" for n in sizes))
+        print("|---|" + "---|---|" * len(sizes))
+        for name, cells in self.cells.items():
+            print(f"| {name} | {' | '.join(cells)} |")
 
 
-def measure(browser, path, mocks, catalog, count):
+def measure(browser, path, mocks, catalog, count, report):
     """Print the table of one catalog."""
     rng = np.random.default_rng(0)
     start = time.perf_counter()
     with served(path, mocks) as (url, process):
         ready = time.perf_counter() - start
-        print(f"\n{len(catalog):,} objects: served after {ready:.1f} s; {memory(process):.2f} GB")
+        print(f"\n{len(catalog):,} objects")
+        report.note("until it is served", f"{ready:.1f} s")
+        report.note("memory then", f"{memory(process):.2f} GB")
         print(f"{'':34s}{'server ms':>21s}{'browser ms':>21s}")
         print(f"{'':34s}{'median   90 %   max':>21s}{'median   90 %   max':>21s}     n")
         opened = []
@@ -198,16 +223,17 @@ def measure(browser, path, mocks, catalog, count):
             visit = Visit(browser, url, catalog)
             opened.append((visit.server, visit.opened))
             if len(opened) < 5:
+                visit.page.wait_for_timeout(1000)
                 visit.context.close()
-        line("open the page", opened)
+        report.line("open the page", opened)
         ids = [str(name) for name in catalog.table(columns=["object_id"])["object_id"]]
         rows = iter(rng.permutation(len(ids)).tolist())
 
         def many(name, act, *, times=count, quiet=False):
-            line(name, [visit.ask(lambda: act(i), quiet=quiet) for i in range(times)])  # noqa: B023
+            report.line(name, [visit.ask(partial(act, i), quiet=quiet) for i in range(times)])
 
         first = visit.ask(lambda: visit.click(next(rows)), quiet=True)
-        line("click on the map, the first", [first])
+        report.line("click on the map, the first", [first])
         many("click on the map", lambda i: visit.click(next(rows)), quiet=True)
         cards = visit.page.locator(".card")
         many("click on a neighbour", lambda i: cards.nth(1 + i % 7).click(), quiet=True)
@@ -224,14 +250,16 @@ def measure(browser, path, mocks, catalog, count):
         def colour(name):
             return lambda: visit.page.select_option("#colour", name)
 
-        line("colour by a column, first time", [visit.ask(colour(name)) for name in _NUMBERS])
+        report.line(
+            "colour by a column, first time", [visit.ask(colour(name)) for name in _NUMBERS]
+        )
         many("colour by numbers", lambda i: colour(_NUMBERS[i % 5])())
-        line("colour by text, first time", [visit.ask(colour("sample"))])
+        report.line("colour by text, first time", [visit.ask(colour("sample"))])
         found = []
         for _ in range(count):
             visit.ask(colour("redshift"))
             found.append(visit.ask(colour("sample")))
-        line("colour by text", found)
+        report.line("colour by text", found)
         visit.ask(colour("redshift"))
 
         visit.page.focus(".map")
@@ -239,11 +267,9 @@ def measure(browser, path, mocks, catalog, count):
         many("move and zoom by keys", lambda i: visit.page.keyboard.press(keys[i % 8]))
         visit.ask(lambda: visit.page.keyboard.press("0"))
         many("move by the mouse, once released", lambda i: visit.drag(), times=count // 3)
-        frames, _, _ = visit.frames(visit.drag)
-        print(f"    {frames:.0f} frames a second while it is moved")
-        frames, seconds, found = visit.frames(visit.roll)
-        line("zoom by the wheel, each redraw", found)
-        print(f"    {frames:.0f} frames and {len(found) / seconds:.0f} redraws a second")
+        report.note("frames a second while it is moved", f"{visit.frames(visit.drag):.0f}")
+        few = {"times": count // 3}
+        many("zoom by the wheel, once at rest", lambda i: visit.roll(100 * (-1) ** i), **few)
         visit.page.focus(".map")
         visit.ask(lambda: visit.page.keyboard.press("0"))
 
@@ -252,13 +278,13 @@ def measure(browser, path, mocks, catalog, count):
         visit.ask(lambda: visit.page.get_by_text("Clear the outline").click())
 
         first = visit.ask(lambda: visit.page.check("#fixed"))
-        line("fixed redshift, the first", [first])
+        report.line("fixed redshift, the first", [first])
         found = []
         for _ in range(count):
             visit.ask(lambda: visit.page.uncheck("#fixed"))
             found.append(visit.ask(lambda: visit.page.check("#fixed")))
-        line("fixed redshift", found)
-        print(f"{memory(process):.2f} GB of memory afterwards")
+        report.line("fixed redshift", found)
+        report.note("memory afterwards", f"{memory(process):.2f} GB")
         visit.context.close()
 
 
@@ -271,7 +297,7 @@ def measure(browser, path, mocks, catalog, count):
 def main(folder, mocks, objects, times, browser):
     print_header("panel", "bokeh", "datashader", "playwright")
     folder.mkdir(parents=True, exist_ok=True)
-    seed = multiplied.seed(folder, mocks)
+    seed, report = multiplied.seed(folder, mocks), Report()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         print(f"browser  Chromium {chromium.version}, 1440 × 1000 pixels, without a GPU")
@@ -279,8 +305,9 @@ def main(folder, mocks, objects, times, browser):
         for n in objects:
             path = folder / f"mocks-{n}"
             catalog = multiplied.multiplied(seed, path, n)
-            measure(chromium, path, mocks, catalog, times)
+            measure(chromium, path, mocks, catalog, times, report)
         chromium.close()
+    report.table(objects)
 
 
 if __name__ == "__main__":

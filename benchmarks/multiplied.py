@@ -28,6 +28,7 @@ _NEAREST, _WAYS, _FAR = 10, 6, 0.35
 _RECIPE = """
 name = "seed"
 title = "Mock galaxies"
+summary = "What larger catalogs are made of."
 licence = "BSD-3-Clause"
 citation = "astroclip_astro, by CITATION.cff"
 model = "astroclip-mini"
