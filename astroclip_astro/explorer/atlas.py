@@ -14,6 +14,7 @@ from astroclip_astro.catalog.selection import Selection
 from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.explorer.colouring import Colouring
 from astroclip_astro.explorer.portrait import attended, portrait
+from astroclip_astro.explorer.search import named
 from astroclip_astro.sky import separation
 from astroclip_astro.weights import as_model
 
@@ -267,8 +268,7 @@ class Atlas:
         -------
         astropy.table.Row
         """
-        quoted = object_id.replace("'", "''")
-        return self.catalog.table(where=f"object_id = '{quoted}'")[0]
+        return self.catalog.table(where=named(object_id))[0]
 
     def portrait(self, object_id, modality):
         """What there is to be seen of an object.

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -297,20 +296,13 @@ class Page(pn.custom.JSComponent):
         passing = self._atlas.passing(view.where)
         colouring = self._atlas.colouring(view.colour) if view.colour else None
         looked = (view.object, view.dropped)
-        catalog, vectors = self._atlas.catalog, []
-        if view.dropped:
-            vectors = search.vectors_of_dropped(catalog, view.dropped)
-        elif view.object:
-            self._atlas.row(view.object)  # is there such an object?
-            with suppress(InputError):  # it has no vector, and so no neighbours
-                vectors = search.vectors_of(catalog, view.object)
         same = None if first else (old.object, old.dropped)
         asked = (looked, view.where, view.fixed)
         searched = None if first else (same, old.where, old.fixed)
         if asked != searched:
-            redshift = self._redshift(view)
+            vectors, redshift = self._vectors(view), self._redshift(view)
             self._found = search.neighbours(
-                catalog,
+                self._atlas.catalog,
                 vectors,
                 k=_NEIGHBOURS,
                 where=view.where,
@@ -343,6 +335,15 @@ class Page(pn.custom.JSComponent):
         if looked != same and vectors:
             work = partial(self._detailed, self._turn, view, vectors)
             self._later("details", work, self._on_detailed)
+
+    def _vectors(self, view):
+        catalog = self._atlas.catalog
+        if view.dropped:
+            return search.vectors_of_dropped(catalog, view.dropped)
+        if not view.object:
+            return []
+        self._atlas.row(view.object)  # is there such an object?
+        return search.vectors_of(catalog, view.object)
 
     def _redshift(self, view):
         if view.dropped:

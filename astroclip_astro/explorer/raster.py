@@ -7,6 +7,7 @@ from datashader import transfer_functions as tf
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 
+from astroclip_astro.explorer.colouring import Colouring
 from astroclip_astro.plot.style import COLOUR_MAP, COLOURS
 
 __all__ = ["CLASS_COLOURS", "GRADIENT", "limits", "raster", "warm"]
@@ -21,7 +22,7 @@ _MARGIN = 0.03
 _GREY = (0.82, 0.82, 0.82)
 _PALEST = 0.25  # of colours that say how many points there are
 _WIDEST, _WIDEST_OF_FEW = 3, 5  # pixels by which lonely points are widened
-_FEW = 2000
+_FEW = 20_000
 
 
 def limits(x, y, shown):
@@ -93,8 +94,6 @@ def raster(x, y, window, size, *, shown, chosen, colouring=None):
 
 def warm():
     """Draw something in every way, as datashader compiles what it draws with when it first does."""
-    from astroclip_astro.explorer.atlas import Colouring
-
     both = np.ones(2, bool)
     values = np.array([0.0, 1.0])
     ways = (None, Colouring("", values, (0, 1)), Colouring("", values, classes=("a", "b")))

@@ -11,7 +11,7 @@ from astroclip_astro.explorer.view import Dropped
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.quality import Quality
 
-__all__ = ["Neighbours", "neighbours", "taken", "vectors_of", "vectors_of_dropped"]
+__all__ = ["Neighbours", "named", "neighbours", "taken", "vectors_of", "vectors_of_dropped"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,29 @@ class Neighbours:
     reason: str = ""
 
 
+def named(object_id):
+    """The condition that a single object fulfils.
+
+    Parameters
+    ----------
+    object_id : str
+        Of the object.
+
+    Returns
+    -------
+    str
+        As for `EmbeddingCatalog.search`.
+
+    Examples
+    --------
+    >>> from astroclip_astro.explorer.search import named
+    >>> named("Barnard's")
+    "object_id = 'Barnard''s'"
+    """
+    quoted = object_id.replace("'", "''")
+    return f"object_id = '{quoted}'"
+
+
 def vectors_of(catalog, object_id):
     """The vectors of an object.
 
@@ -49,17 +72,11 @@ def vectors_of(catalog, object_id):
     Returns
     -------
     list of xarray.DataArray
-        One for each modality that it has a vector of, dims ("object", "feature").
-
-    Raises
-    ------
-    InputError
-        If there is no such object, or it has no vector at all.
+        One for each modality that it has a vector of, dims ("object", "feature"); none if there is
+        no such object.
     """
-    found = [catalog.stored([object_id], modality) for modality in catalog.modalities]
-    # Of an object without the vector asked for, another one is given.
-    named = {str(rows.coords["modality"].values[0]): rows for rows in found}
-    return list(named.values())
+    found = [catalog.embeddings(one, where=named(object_id)) for one in catalog.modalities]
+    return [rows for rows in found if len(rows)]
 
 
 def vectors_of_dropped(catalog, dropped):

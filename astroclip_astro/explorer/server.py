@@ -20,6 +20,7 @@ from astroclip_astro.explorer.gate import Headers, names_of, put_before
 from astroclip_astro.explorer.page import Page
 from astroclip_astro.explorer.portrait import sitting
 from astroclip_astro.explorer.raster import warm
+from astroclip_astro.explorer.search import neighbours, vectors_of
 from astroclip_astro.explorer.uploads import Uploads
 
 __all__ = ["explore", "serve"]
@@ -134,7 +135,7 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
             "this computer and a port that is free, such as any, 0"
         ) from error
     put_before(server._tornado, names_of(address))
-    warming = threading.Thread(target=warm, name="astroclip-warm")
+    warming = threading.Thread(target=_warm, args=(atlas,), name="astroclip-warm")
     try:
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # Panel's: it stops
@@ -173,6 +174,19 @@ def _atlas(catalog, objects):
 def _uploads(atlas):
     # By its name: a catalog can be looked at without the model, and files say what is missing.
     return Uploads(sitting, atlas.catalog.model, largest=_LARGEST)
+
+
+def _warm(atlas):
+    """Do what takes long the first time, so that the first click need not wait for it."""
+    warm()
+    if not len(atlas):
+        return
+    name = atlas.names[0]
+    vectors = vectors_of(atlas.catalog, name)
+    for modality in atlas.maps:
+        with suppress(AstroclipError):  # whoever looks at it will be told
+            atlas.portrait(name, modality)
+    neighbours(atlas.catalog, vectors, k=1, itself=name)
 
 
 def _is_own(address):

@@ -6,6 +6,7 @@ DOWNLOADS = "downloads the published weights"
 HISTORY = "needs the history of the repository; what it makes is there"
 PRINTED = "was printed by a run of hours"
 FORMULA = "is a formula"
+SERVES = "serves a page until it is interrupted; the command takes these arguments"
 
 #: What is not run, by reason and page: lines of shell blocks, examples, or a whole text block.
 NOT_RUN = {
@@ -74,6 +75,13 @@ NOT_RUN = {
         "docs/paper-tables.md": [
             "kNN: k nearest neighbours, k = 64, weights 1/distance, standardised embeddings"
         ]
+    },
+    SERVES: {
+        "README.md": ["astroclip explore mocks"],
+        "docs/explorer.md": [
+            "astroclip explore mocks",
+            "astroclip explore mocks --source mocks=/data/mocks",
+        ],
     },
     FORMULA: {
         "docs/how-it-works.md": [
