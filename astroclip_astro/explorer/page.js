@@ -372,6 +372,5 @@ export function render({model, view}) {
   })
   for (const show of Object.values(followed)) show()
   page.dataset.ready = "true"
-  model.send_msg({do: "ready"})
   return page
 }

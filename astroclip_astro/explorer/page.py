@@ -74,9 +74,8 @@ class Page(pn.custom.JSComponent):
     def __init__(self, atlas, uploads, *, samp=True, served=True, query="", **params):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp
         self._view = None
-        self._vectors = []
         self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
-        self._waiting, self._listening = threading.Event(), False
+        self._waiting = threading.Event()
         self._document = pn.state.curdoc
         self._map = Points(
             partial(self._tapped, "map"),
@@ -145,7 +144,6 @@ class Page(pn.custom.JSComponent):
             "file": self._on_file,
             "table": self._on_table,
             "thumbs": self._on_thumbs,
-            "ready": self._on_ready,
         }
         try:
             act = actions.get(data.get("do")) if isinstance(data, dict) else None
@@ -157,10 +155,6 @@ class Page(pn.custom.JSComponent):
         except Exception:
             log.exception("a page could not be answered")
             self._say(error=_BROKEN, started=started)
-
-    def _on_ready(self, data):
-        self._listening = True
-        self._look_closer()
 
     def _on_view(self, data):
         changes = {
@@ -333,9 +327,8 @@ class Page(pn.custom.JSComponent):
         if asked != searched:
             changed["lists"] = lists
         self.param.update(**changed, form=self._form(started, note=note, new=True))
-        if looked != same:
-            self._vectors = vectors
-            self._look_closer()
+        if looked != same and vectors:
+            self._later(partial(self._detailed, self._turn, view, vectors), self._on_detailed)
 
     def _redshift(self, view):
         if view.dropped:
@@ -438,12 +431,6 @@ class Page(pn.custom.JSComponent):
         }
 
     # What comes later ----------------------------------------------------------------------------
-
-    def _look_closer(self):
-        # What is ready while the browser is still connecting would not reach it.
-        if self._listening and self._vectors:
-            work = partial(self._detailed, self._turn, self._view, self._vectors)
-            self._later(work, self._on_detailed)
 
     def _detailed(self, turn, view, vectors):
         """What takes longer than a click may."""
