@@ -371,6 +371,7 @@ export function render({model, view}) {
     window.removeEventListener("popstate", back)
   })
   for (const show of Object.values(followed)) show()
+  model.send_msg({do: "ready"})
   page.dataset.ready = "true"
   return page
 }
