@@ -366,12 +366,12 @@ export function render({model, view}) {
   const watch = root => observer.observe(root, {subtree: true, childList: true, attributeFilter: ["class"]})
   const name_all = () => { for (const frame of [map_frame, sky_frame, spectrum]) name_charts(frame, watch) }
   model.on("after_layout", name_all)
+  model.send_msg({do: "ready"})
   model.on("remove", () => {
     observer.disconnect()
     window.removeEventListener("popstate", back)
   })
   for (const show of Object.values(followed)) show()
-  model.send_msg({do: "ready"})
   page.dataset.ready = "true"
   return page
 }
