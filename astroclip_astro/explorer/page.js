@@ -58,7 +58,6 @@ export function render({model, view}) {
     model.send_msg(message)
   }
   let replacing = true  // the address, which the page came by or went back to
-  let told = ""  // title of the object that was last spoken of
 
   // The parts that stay.
   const status = h("p", {class: "status", role: "status", "aria-live": "polite"})
@@ -217,18 +216,15 @@ export function render({model, view}) {
     selection.textContent = `${count(form.selected, "object")} of ${form.passing.toLocaleString("en")}` +
       (form.unplaced ? `; ${count(form.unplaced, "object")} not on the map yet` : "")
     show_legend(form.legend)
-    const shown = model.shown.title || ""
-    const new_one = form.new && shown && shown !== told ? `This is ${shown}.` : ""
-    if (form.new) told = shown
-    say(form.error || form.note || new_one, Boolean(form.error))
+    say(form.error || form.note, Boolean(form.error))
     status.setAttribute("aria-busy", String(form.busy))
     page.dataset.milliseconds = form.milliseconds
     page.dataset.query = form.query
+    page.dataset.answer = form.answer
     const address = form.query ? `?${form.query}` : location.pathname
     if (about.served && location.search.slice(1) !== form.query) {
       history[form.new && !replacing ? "pushState" : "replaceState"](null, "", address)
     }
-    if (about.served) document.title = [shown, about.name, "astroclip"].filter(Boolean).join(" · ")
     if (form.new || form.error) replacing = false
   }
 
@@ -266,6 +262,7 @@ export function render({model, view}) {
     near.hidden = !shown.title
     columns.hidden = !(shown.values || []).length
     title.textContent = shown.title || "No object yet"
+    if (about.served) document.title = [shown.title, about.name, "astroclip"].filter(Boolean).join(" · ")
     if (!shown.title) {
       looked.replaceChildren(h("p", {class: "help"}, "Click a point, type an object_id or a position, or drop a file."))
       return
@@ -373,6 +370,7 @@ export function render({model, view}) {
   const watch = root => observer.observe(root, {subtree: true, childList: true, attributeFilter: ["class"]})
   const name_all = () => { for (const frame of [map_frame, sky_frame, spectrum]) name_charts(frame, watch) }
   model.on("after_layout", name_all)
+  model.send_msg({do: "ready"})
   model.on("remove", () => {
     observer.disconnect()
     window.removeEventListener("popstate", back)

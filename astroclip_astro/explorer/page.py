@@ -67,6 +67,9 @@ class Page(pn.custom.JSComponent):
     details = param.Dict({}, doc="What came later: predictions and attention.")
     thumbs = param.Dict({}, doc="Small pictures of neighbours.")
 
+    # Changes of a page that its browser is just connecting to may get lost on the way.
+    _listened_to, _detail = False, None
+
     _esm = Path(__file__).parent / "page.js"
     _stylesheets = [Path(__file__).parent / "page.css"]  # noqa: RUF012, Panel wants a list
 
@@ -140,6 +143,7 @@ class Page(pn.custom.JSComponent):
             "clear": lambda data: self._show(replace(self._view, outline=())),
             "whole": lambda data: self._show(replace(self._view, window=())),
             "move": self._on_move,
+            "ready": self._on_ready,
             "file": self._on_file,
             "table": self._on_table,
             "thumbs": self._on_thumbs,
@@ -169,6 +173,7 @@ class Page(pn.custom.JSComponent):
         self._open(self._atlas.names[row], note)
 
     def _open(self, object_id, note=""):
+        note = note or f"This is {object_id}."
         self._show(replace(self._view, object=object_id, dropped=None), note)
 
     def _on_move(self, data):
@@ -226,6 +231,11 @@ class Page(pn.custom.JSComponent):
 
     def _on_small(self, found):
         self.thumbs = found
+
+    def _on_ready(self, data):
+        self._listened_to = True
+        if self._detail is not None:
+            self._on_detailed(self._detail)
 
     def _small(self, pairs):
         found = {}
@@ -458,7 +468,8 @@ class Page(pn.custom.JSComponent):
 
     def _on_detailed(self, found):
         turn, attention, predicted = found
-        if turn != self._turn:  # somebody went on
+        self._detail = found
+        if not self._listened_to or turn != self._turn:  # somebody went on
             return
         self._spectrum.attend(attention.get("spectrum"))
         self.details = {
