@@ -76,7 +76,7 @@ class Page(pn.custom.JSComponent):
     def __init__(self, atlas, uploads, *, samp=True, served=True, query="", **params):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp
         self._view = None
-        self._found, self._sat, self._turn = [], {}, 0
+        self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
         self._waiting = threading.Event()
         self._busy, self._next_of = set(), {}
         self._document = pn.state.curdoc
@@ -382,7 +382,9 @@ class Page(pn.custom.JSComponent):
     def _form(self, started, *, note="", error="", busy=False, new=False):
         view = self._view
         selected = self._passing & self._inside
+        self._answers += 1
         return {
+            "answer": self._answers,  # as browsers are not told of what is the same as before
             "map": view.map,
             "colour": view.colour,
             "where": view.where,
