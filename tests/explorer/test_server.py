@@ -10,10 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -246,14 +247,10 @@ class Visitor:
         return re.search(rf'"name": "{name}", "id": "(p\d+)"', text)[1]
 
 
-async def connected(server, token, *, origin=None, protocols=None, host="localhost"):
-    request = HTTPRequest(
-        f"ws://127.0.0.1:{server.port}/ws",
-        headers={
-            "Host": f"{host}:{server.port}",
-            "Origin": origin or f"http://localhost:{server.port}",
-        },
-    )
+async def connected(server, token, *, origin=None, protocols=None, host=None):
+    host = host or f"localhost:{server.port}"
+    headers = {"Host": host, "Origin": origin or f"http://localhost:{server.port}"}
+    request = HTTPRequest(f"ws://127.0.0.1:{server.port}/ws", headers=headers)
     protocols = ["bokeh", token] if protocols is None else protocols
     return await websocket_connect(request, subprotocols=protocols, max_message_size=1 << 28)
 
@@ -399,18 +396,11 @@ def test_pages_of_others_get_no_connection(server):
             with pytest.raises(HTTPClientError, match="403"):
                 await connected(server, token, origin=origin)
         with pytest.raises(HTTPClientError, match="403"):
-            await connected(
-                server, token, origin=f"http://evil.example:{server.port}", host="evil.example"
-            )
+            await connected(server, token, origin="http://evil.example", host="evil.example")
         # As through a tunnel, and by number.
         for host in ("localhost:8888", f"127.0.0.1:{server.port}"):
-            name = host.partition(":")[0]
-            port, server.port = server.port, server.port
-            request = HTTPRequest(
-                f"ws://127.0.0.1:{port}/ws", headers={"Host": host, "Origin": f"http://{host}"}
-            )
-            connection = await websocket_connect(request, subprotocols=["bokeh", token])
-            assert json.loads(await connection.read_message())["msgtype"] == "ACK", name
+            connection = await connected(server, token, origin=f"http://{host}", host=host)
+            assert json.loads(await connection.read_message())["msgtype"] == "ACK"
             connection.close()
 
     asyncio.run(run())
@@ -449,6 +439,7 @@ def test_what_is_no_message(server):
             with suppress(WebSocketClosedError, StreamClosedError):
                 await connection.write_message("{}")
             assert await closed(connection), protocols
+            connection.close()
         for parts in fragments:
             async with Visitor.at(server) as visitor:
                 for part in 3 * parts:  # it may have waited for more
@@ -511,7 +502,6 @@ def test_messages_that_make_no_sense_are_answered(server):
     async def run():
         async with Visitor.at(server) as visitor:
             for message in WRONG:
-                print(str(message)[:100])
                 form = await visitor.ask(message, until=lambda form: form["error"])
                 assert len(form["error"]) < 20_000
                 assert "Traceback" not in form["error"]
@@ -525,3 +515,219 @@ def test_messages_that_make_no_sense_are_answered(server):
             assert (form["colour"], form["error"]) == ("redshift", "")
 
     asyncio.run(run())
+
+
+def test_events_and_values_that_no_browser_sends(server):
+    """They may break the page of who sends them, and no other."""
+
+    async def run():
+        async with Visitor.at(server) as visitor, Visitor.at(server) as other:
+            chart, axis, page = (visitor.model(one) for one in ("Figure", "Range1d", "Page1"))
+            for values in ({}, {"x0": "a", "x1": {}, "y0": None, "y1": []},
+                           {"x0": 1e308, "x1": -1e308, "y0": 0, "y1": 0}):  # fmt: skip
+                await visitor.event("rangesupdate", chart, **values)
+            for geometry in (None, {}, {"type": "poly"}, {"type": "poly", "x": 1, "y": "a"},
+                             {"type": "poly", "x": [1] * 10**5, "y": [None]},
+                             {"type": "poly", "x": ["a"], "y": ["b"]}):  # fmt: skip
+                await visitor.event("selectiongeometry", chart, geometry=geometry, final=True)
+            await visitor.event("tap", chart, x=None, y="a", sx=[], sy={})
+            await visitor.event("tap", "p0", x=0, y=0)
+            await visitor.event("no such event", chart)
+            for value in (-1, 0, 10**12, "a", None, 1e308):
+                await visitor.change(chart, "inner_width", value)
+                await visitor.change(axis, "start", value)
+                await visitor.change(axis, "end", value)
+            for name in ("form", "about", "lists", "thumbs", "map", "nothing", "__class__"):
+                for value in (None, 1, {"id": chart}, {"type": "object", "name": "Nothing"}):
+                    await visitor.change(page, name, value)
+            for zoom in (-10, 10):
+                for _ in range(400):
+                    await visitor.say({"do": "move", "zoom": zoom})
+            await visitor.say({"do": "move", "x": 10})
+            form = await other.ask(do="find", text=NASTY[0])
+            assert (form["error"], other.seen["shown"]["title"]) == ("", NASTY[0])
+            text = json.dumps(visitor.received) + await everything(visitor.connection, 2)
+            assert "ERROR" in text
+            assert "Traceback" not in text
+            assert str(ROOT) not in text
+            assert sys.prefix not in text
+
+    asyncio.run(run())
+
+
+def test_links_that_make_no_sense_open_a_page_that_says_so(server):
+    links = {
+        "colour=nothing": "nothing",
+        "object=nobody": "nobody",
+        "where=(((": "(((",
+        "map=%3Cscript%3Ealert(1)%3C/script%3E": "<script>alert(1)</script>",
+        "map=%ff%fe": "no map",
+        "window=nan nan nan nan".replace(" ", "+"): "window",
+        "dropped=spectrum+0+AAAA": "direction",
+        "outline=" + "1,1+" * 65: "outline",
+        "object=" + "a" * 20_000: "characters",
+    }
+
+    async def run():
+        for query, wanted in links.items():
+            async with Visitor.at(server, query) as visitor:
+                form = decoded(visitor.seen["form"])
+                assert wanted in form["error"]
+                assert (await visitor.ask(do="whole"))["error"] == ""
+        for query in ("theme=../../secret.txt", "theme=<script>", "a=1&a=2", "reload=1", "%00=%00"):
+            async with Visitor.at(server, query) as visitor:
+                assert decoded(visitor.seen["form"])["error"] == ""
+
+    asyncio.run(run())
+    for query in links:
+        body = server.get(f"/?{query}")[2]
+        assert "Traceback" not in body
+        assert "<script>alert" not in body
+
+
+def test_names_are_never_markup(server):
+    async def run():
+        for name in NASTY:
+            async with Visitor.at(server, urlencode({"object": name})) as visitor:
+                assert decoded(visitor.seen["shown"])["title"] == name
+                # Titles and tables of Bokeh would take it for HTML.
+                kinds = {kind for kind, text in texts(visitor.document) if name in text}
+                assert kinds <= {"Page1"}
+        body = server.get("/?" + urlencode({"object": NASTY[0]}))[2]
+        assert NASTY[0] not in body
+
+    asyncio.run(run())
+
+
+def texts(value, kind=""):
+    """All text of a document, with the kind of model that it belongs to."""
+    if isinstance(value, dict):
+        kind = value["name"] if value.get("type") == "object" else kind
+        for key, one in value.items():
+            yield from texts(key, kind)
+            yield from texts(one, kind)
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts(one, kind)
+    elif isinstance(value, str):
+        yield kind, value
+
+
+def test_a_dropped_file_is_read_and_removed(server):
+    async def run():
+        async with Visitor.at(server) as visitor:
+            form = await visitor.ask(do="file", name="../../a.fits", content=spectrum_file())
+            assert form["error"] == ""
+            assert visitor.seen["shown"]["dropped"]
+            assert visitor.seen["lists"][0]["rows"]
+            details = await visitor.until("details", lambda details: "predictions" in details)
+            assert details["predictions"]
+            bad = base64.b64encode(b"SIMPLE  =" + bytes(3000)).decode()
+            form = await visitor.ask(do="file", name="bad.fits", content=bad)
+            assert form["error"].startswith("bad.fits: ")
+
+    asyncio.run(run())
+    assert server.children()
+    assert list(server.temporary.glob("astroclip-*")) == []
+
+
+async def visit(server, number):
+    """What somebody does; returns what has been said."""
+    said = []
+    async with Visitor.at(server) as visitor:
+        said.append(await visitor.ask(do="open", object=NAMES[number % len(NAMES)]))
+        said.append(await visitor.ask(do="view", where=f"redshift > 0.00{number}"))
+        said.append(await visitor.ask(do="view", colour=("redshift", "sample")[number % 2]))
+        said.append(await visitor.ask(do="table", what="selection"))
+        content = spectrum_file() if number % 10 == 0 else base64.b64encode(bytes(100_000)).decode()
+        said.append(await visitor.ask(do="file", name=f"{number}.fits", content=content))
+        return said, visitor
+
+
+async def crowd(server, number):
+    return await asyncio.gather(*(visit(server, i) for i in range(number)))
+
+
+def test_fifty_at_once(server, catalog):
+    NAMES.extend(EmbeddingCatalog.open(catalog).table(columns=["object_id"])["object_id"][:30])
+    used = []
+    for _ in range(2):
+        for number, (said, visitor) in enumerate(asyncio.run(crowd(server, 50))):
+            *others, file = said
+            assert [form["error"] for form in others] == [""] * 4
+            assert others[1]["where"] == f"redshift > 0.00{number}"
+            assert others[2]["colour"] == ("redshift", "sample")[number % 2]
+            assert visitor.seen["lists"]
+            if number % 10:
+                assert "this is not FITS" in file["error"]
+            else:
+                assert file["error"] == "" or "busy with other files" in file["error"]
+        time.sleep(1)
+        used.append(server.memory())
+    # Pages of the first fifty are gone: with them the others would be too many, and too large.
+    assert used[1] < used[0] + 150
+    assert list(server.temporary.glob("astroclip-*")) == []
+
+
+def test_too_many_pages(server):
+    async def run():
+        async with AsyncExitStack() as stack:
+            for _ in range(70):
+                visitor = await stack.enter_async_context(Visitor.at(server, ready=False))
+            assert visitor.seen["form"]
+            visitor = await stack.enter_async_context(Visitor.at(server, ready=False))
+            assert "too many pages are open" in json.dumps(visitor.document)
+        await asyncio.sleep(1.5)
+        async with Visitor.at(server) as visitor:
+            assert (await visitor.ask(do="whole"))["error"] == ""
+
+    asyncio.run(run())
+
+
+def test_who_asks_much_or_does_not_listen_keeps_nobody_waiting(server):
+    wanted = [{"object": name, "modality": "image"} for name in NAMES[:30]]
+
+    async def run():
+        async with Visitor.at(server) as greedy, Visitor.at(server) as other:
+            for i in range(300):
+                await greedy.say({"do": "thumbs", "wanted": wanted})
+                await greedy.say({"do": "open", "object": NAMES[i % len(NAMES)]})
+                await greedy.say({"do": "table", "what": "selection"})
+            # None of the answers to these has been read.
+            for name in NAMES[:3]:
+                await other.ask(do="open", object=name)
+                await other.until("details", lambda details: "predictions" in details)
+            asked = sum(part.get("msgtype") == "OK" for part in greedy.received if part)
+            assert asked == 0
+            await greedy.until("thumbs")
+
+    asyncio.run(run())
+
+
+NAMES = []
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_all_that_it_has_started(catalog, tmp_path, how):
+    server = Server(catalog, tmp_path)
+
+    async def run():
+        async with Visitor.at(server) as visitor:
+            await visitor.say({"do": "file", "name": "a.fits", "content": spectrum_file()})
+            while not (server.children() and list(server.temporary.glob("astroclip-*"))):
+                await asyncio.sleep(0.05)
+            if how == signal.SIGINT:  # the one that reads files is killed before
+                os.kill(server.children()[0], signal.SIGKILL)
+                form = await visitor.until("form", lambda form: form["error"])
+                assert "came to a bad end" in form["error"]
+                assert list(server.temporary.glob("astroclip-*")) == []
+                form = await visitor.ask(do="file", name="a.fits", content=spectrum_file())
+                assert form["error"] == ""
+            (child,) = server.children()
+            code, rest = await asyncio.to_thread(server.end, how)
+            assert (code, rest) == (0, ""), server.log.read_text()
+            assert not Path(f"/proc/{child}").exists()
+
+    asyncio.run(run())
+    assert list(server.temporary.glob("astroclip-*")) == []
+    assert server.log.read_text() == ""
