@@ -22,7 +22,7 @@ from astroclip_astro.explorer import told
 from astroclip_astro.explorer.charts import Points, Spectrum
 from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.raster import GRADIENT
-from astroclip_astro.explorer.view import LONGEST, View
+from astroclip_astro.explorer.view import LONGEST, View, checked_window
 from astroclip_astro.table_files import votable
 
 __all__ = ["Page"]
@@ -190,7 +190,7 @@ class Page(pn.custom.JSComponent):
         middle = ((low_x + high_x) / 2 + _STEP * x * wide, (low_y + high_y) / 2 + _STEP * y * high)
         half = (factor * wide / 2, factor * high / 2)
         window = [at + sign * by for at, by in zip(middle, half, strict=True) for sign in (-1, 1)]
-        self._show(replace(self._view, window=tuple(window)))
+        self._show(replace(self._view, window=checked_window(window)))
 
     def _on_file(self, data):
         name, content = _text(data, "name"), _text(data, "content", math.inf)

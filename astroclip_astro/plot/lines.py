@@ -73,8 +73,10 @@ def apart(at, least, limits):
     >>> apart([4.0, 4.0, 8.0], 1, (0, 10))
     array([3.5, 4.5, 8. ])
     """
+    if not len(at):
+        return np.empty(0)
     steps = least * np.arange(len(at))
-    last = limits[1] - steps[-1] if len(at) else limits[0]
+    last = limits[1] - steps[-1]
     bounds = {"y_min": limits[0], "y_max": last} if last > limits[0] else {}
     return isotonic_regression(np.asarray(at) - steps, **bounds) + steps
 
