@@ -75,11 +75,22 @@ class Atlas:
     def __len__(self):
         return len(self.names)
 
-    @cached_property
+    @property
     def model(self):
         """What embeds what is dropped on the page, and explains what is looked at (GalaxyModel)."""
+        model, error = self._loaded
+        if error is not None:
+            raise error
+        return model
+
+    @cached_property
+    def _loaded(self):
+        """The model, or why there is none, which is not tried again with every object."""
         with self._lock:
-            return as_model(self.catalog.model)
+            try:
+                return as_model(self.catalog.model), None
+            except AstroclipError as error:
+                return None, error
 
     def row(self, object_id):
         """Which row an object is.

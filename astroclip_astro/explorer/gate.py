@@ -16,7 +16,7 @@ _ANSWERED = (
     r"/",
     r"/ws",
     r"/favicon\.ico",
-    r"/static/(js|extensions/panel)/.+",
+    r"/static/(js|extensions/panel)/(?!.*\.\.)([\w@^./-]|%5E)+",
     r"/components/astroclip_astro\.explorer\.page/Page/_stylesheets/page\.css",
 )
 

@@ -20,7 +20,7 @@ from astroclip_astro.explorer.charts import Points, Spectrum
 from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.predictions import predictions
 from astroclip_astro.explorer.raster import GRADIENT
-from astroclip_astro.explorer.view import LONGEST, View
+from astroclip_astro.explorer.view import LONGEST, View, checked_window
 
 __all__ = ["Page"]
 
@@ -184,7 +184,7 @@ class Page(pn.custom.JSComponent):
         middle = ((low_x + high_x) / 2 + _STEP * x * wide, (low_y + high_y) / 2 + _STEP * y * high)
         half = (factor * wide / 2, factor * high / 2)
         window = [at + sign * by for at, by in zip(middle, half, strict=True) for sign in (-1, 1)]
-        self._show(replace(self._view, window=tuple(window)))
+        self._show(replace(self._view, window=checked_window(window)))
 
     def _on_file(self, data):
         name, content = _text(data, "name"), _text(data, "content", math.inf)
@@ -397,9 +397,9 @@ class Page(pn.custom.JSComponent):
     def _form(self, *, note="", error="", busy=False, new=False):
         view = self._view
         selected = self._passing & self._inside
-        self._answers += 1  # without which the same answer twice would not be sent twice
+        self._answers += 1
         return {
-            "answer": self._answers,
+            "answer": self._answers,  # as browsers are not told of what is the same as before
             "map": view.map,
             "colour": view.colour,
             "where": view.where,

@@ -7,6 +7,7 @@ import socket
 import threading
 import webbrowser
 from contextlib import suppress
+from urllib.parse import urlencode
 
 import panel as pn
 
@@ -29,6 +30,8 @@ _LARGEST = 16 * 10**6  # bytes of a dropped file
 # As text a file is larger by a third, and there is what is said of it.
 _MESSAGE = 2 * _LARGEST
 _MOST_PAGES = 200  # that are open at once
+# After which a page is forgotten whose browser is gone, and how often that is looked at.
+_FORGOTTEN, _LOOKED_AT = 30_000, 10_000  # milliseconds
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +57,10 @@ def explore(catalog, *, objects=None):
 
     Raises
     ------
+    InputError
+        If it has no vectors.
     CatalogError
-        If there is no such catalog, or its map is damaged.
+        If there is no such catalog, or its map is damaged, or missing and cannot be made.
 
     Examples
     --------
@@ -87,7 +92,7 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
     Raises
     ------
     InputError
-        If the address or the port cannot be had.
+        If the address or the port cannot be had, or the catalog has no vectors.
     CatalogError
         If there is no such catalog, or its map is damaged, or missing and cannot be made.
 
@@ -104,7 +109,8 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
         try:
             if len(server.get_sessions("/")) >= _MOST_PAGES:
                 raise InputError("too many pages are open: close some, and load this one again")
-            return Page(atlas, uploads, samp=own, query=pn.state.location.search)
+            query = urlencode(pn.state.session_args, doseq=True)
+            return Page(atlas, uploads, samp=own, query=query)
         except AstroclipError as error:
             return pn.pane.Str(str(error))
         except Exception:  # of which Panel would show the traceback
@@ -118,12 +124,13 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
             address=address,
             port=port,
             title=f"{atlas.catalog.path.name} · astroclip",
+            location=False,  # which the page follows itself, and Panel's knows no IPv6
             show=False,
             start=False,
             verbose=False,
             websocket_max_message_size=_MESSAGE,
-            check_unused_sessions_milliseconds=10_000,
-            unused_session_lifetime_milliseconds=30_000,
+            check_unused_sessions_milliseconds=_LOOKED_AT,
+            unused_session_lifetime_milliseconds=_FORGOTTEN,
             # The page has no use for those of a request, and its token would carry them.
             include_headers=[],
             include_cookies=[],
@@ -165,14 +172,22 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
 def _atlas(catalog, objects):
     if not isinstance(catalog, EmbeddingCatalog):
         catalog = EmbeddingCatalog.open(catalog)
-    for modality in catalog.modalities:
-        if catalog.store.count(modality) and not map_path(catalog.path, modality).exists():
+    counts = {modality: catalog.store.count(modality) for modality in catalog.modalities}
+    if not any(counts.values()):
+        raise InputError(f"no object of {catalog.path} has a vector: there is nothing to look at")
+    for modality, count in counts.items():
+        if count and not map_path(catalog.path, modality).exists():
             make_map(catalog, modality)
-    return Atlas(catalog, objects or Objects(catalog).find)
+    atlas = Atlas(catalog, objects or Objects(catalog).find)
+    try:
+        atlas.model  # noqa: B018, now rather than when somebody waits for it
+    except AstroclipError as error:
+        log.warning("without the model no data are shown, and no files read: %s", error)
+    return atlas
 
 
 def _uploads(atlas):
-    # By its name: a catalog can be looked at without the model, and files say what is missing.
+    # By its name, so that the process that reads files says of each what is missing.
     return Uploads(sitting, atlas.catalog.model, largest=_LARGEST)
 
 

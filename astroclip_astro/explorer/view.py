@@ -10,12 +10,13 @@ import numpy as np
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["LONGEST", "Dropped", "View"]
+__all__ = ["LONGEST", "Dropped", "View", "checked_window"]
 
 #: Most characters of a query, and of what somebody types.
 LONGEST = 16_384
 
 _MOST_CORNERS = 64  # of an outline
+_FARTHEST, _FINEST = 1e6, 1e-9  # from the middle of a map; of what is seen of it
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,7 @@ class View:
                     f"{_MOST_CORNERS}"
                 )
         if "window" in found:
-            window = _numbers(found["window"].split(), 4, "window")
-            if not (window[0] < window[1] and window[2] < window[3]):
-                raise InputError("the window in the link is empty")
-            found["window"] = window
+            found["window"] = checked_window(_numbers(found["window"].split(), 4, "window"))
         return cls(**found)
 
     def within(self, xs, ys):
@@ -187,6 +185,31 @@ class View:
         step = -(-len(corners) // _MOST_CORNERS) or 1
         corners = corners[::step]
         return replace(self, outline=tuple(corners) if len(corners) > 2 else ())
+
+
+def checked_window(window):
+    """Refuse a part of the map that cannot be drawn.
+
+    Parameters
+    ----------
+    window : sequence of float
+        Lower and upper limits of x and of y.
+
+    Returns
+    -------
+    tuple of float
+        The same.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or so small or large that numbers no longer tell places in it apart.
+    """
+    for low, high in (window[:2], window[2:]):
+        farthest = max(abs(low), abs(high))
+        if not (farthest <= _FARTHEST and high - low > _FINEST * max(farthest, 1)):
+            raise InputError("there is nothing to be seen in this part of the map")
+    return tuple(window)
 
 
 def _numbers(parts, count, name):
