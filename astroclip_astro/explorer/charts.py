@@ -72,9 +72,7 @@ class Points:
         if outlined:
             self.figure.select_one(LassoSelectTool).continuous = False
         self._picture = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")})
-        self.figure.image_rgba(
-            "image", x="x", y="y", dw="dw", dh="dh", source=self._picture, level="image"
-        )
+        self.figure.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=self._picture)
         self._outline = ColumnDataSource({"x": [], "y": []})
         self.figure.patch(
             "x", "y", source=self._outline, fill_alpha=0, line_color="#111111", line_width=2,
