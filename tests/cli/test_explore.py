@@ -13,6 +13,7 @@ import numpy as np
 import panel as pn
 import pytest
 from click.testing import CliRunner
+from pytest_remotedata import disable_internet
 
 import astroclip_astro as aa
 from astroclip_astro.catalog import EmbeddingCatalog, map_files
@@ -124,6 +125,8 @@ def test_others_can_look_only_if_that_is_asked_for(started, catalog, caplog, mon
         assert json.loads(done.stdout)["url"].startswith(f"http://{host}:")
         assert pages.pop() == {"localhost"}
     assert caplog.messages == []
+    # Listening to others is no access to the network, but is kept from tests as if it were.
+    monkeypatch.setattr(socket.socket, "bind", disable_internet.socket_bind)
     done = started(catalog.path, "--no-browser", "--json", "--address", "0.0.0.0")
     assert json.loads(done.stdout)["url"].startswith(f"http://{socket.gethostname()}:")
     assert socket.gethostname().lower() in pages.pop()

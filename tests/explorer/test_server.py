@@ -198,6 +198,7 @@ class Visitor:
                 self.seen = dict(self.data["attributes"])
             if ready:
                 await self.event("document_ready")
+                await self.say({"do": "ready"})
             yield self
         finally:
             hang_up(self.connection)
