@@ -198,7 +198,7 @@ class Page(pn.custom.JSComponent):
     def _on_embedded(self, found):
         embedding, portrait, attention = found
         dropped = search.taken(self._atlas.catalog, embedding)
-        self._sat = {dropped: (portrait, attention)}
+        self._sat = {str(dropped): (portrait, attention)}  # as a link to it says, too
         name = getattr(portrait, "object_id", "") or "the file"
         self._show(replace(self._view, object="", dropped=dropped), f"This is {name}.")
 
@@ -305,13 +305,16 @@ class Page(pn.custom.JSComponent):
         old, first = self._view, self._view is None
         passing = self._atlas.passing(view.where)
         colouring = self._atlas.colouring(view.colour) if view.colour else None
+        outlined = (view.map, view.outline)
+        same_outline = not first and outlined == (old.map, old.outline)
+        inside = self._inside if same_outline else self._atlas.inside(*outlined)
         looked = (view.object, view.dropped)
         same = None if first else (old.object, old.dropped)
         asked = (looked, view.where, view.fixed)
         searched = None if first else (same, old.where, old.fixed)
         if asked != searched:
             vectors, redshift = self._vectors(view), self._redshift(view)
-            self._found = search.neighbours(
+            found = search.neighbours(
                 self._atlas.catalog,
                 vectors,
                 k=_NEIGHBOURS,
@@ -319,14 +322,14 @@ class Page(pn.custom.JSComponent):
                 fixed=view.fixed,
                 itself=view.object,
             )
-            lists = [told.neighbours(one, redshift) for one in self._found]
+            lists = [told.neighbours(one, redshift) for one in found]
         else:
-            lists = self.lists
+            found, lists = self._found, self.lists
+        if looked != same:
+            shown, trace = self._looked_at(view)
         # Nothing has been changed until here, where nothing is left to fail.
         self._view, self._passing, self._colouring = view, passing, colouring
-        outlined = (view.map, view.outline)
-        if first or outlined != (old.map, old.outline):
-            self._inside = self._atlas.inside(*outlined)
+        self._inside, self._found = inside, found
         drawn = (*outlined, view.colour, view.where)
         if first or drawn != (old.map, old.outline, old.colour, old.where):
             self._draw()
@@ -337,7 +340,8 @@ class Page(pn.custom.JSComponent):
         changed = {}
         if looked != same:
             self._turn += 1
-            changed["shown"] = self._looked_at(view)
+            self._spectrum.draw(trace, self._redshift(view))
+            changed["shown"] = shown | {"turn": self._turn}
             changed["details"] = {}
         if asked != searched:
             changed["lists"] = lists
@@ -421,13 +425,13 @@ class Page(pn.custom.JSComponent):
         self.form = self._form(note=note, error=error, busy=busy)
 
     def _looked_at(self, view):
+        """What is said of an object, and its spectrum if it has one."""
         if not view.object and not view.dropped:
-            self._spectrum.draw(None, math.nan)
-            return {}
+            return {}, None
         redshift = self._redshift(view)
         portraits, reasons = {}, {}
         if view.dropped:
-            portrait, _ = self._sat.get(view.dropped, (None, None))
+            portrait, _ = self._sat.get(str(view.dropped), (None, None))
             portraits[view.dropped.modality] = portrait
             title, values = getattr(portrait, "object_id", "") or "dropped file", []
         else:
@@ -440,11 +444,9 @@ class Page(pn.custom.JSComponent):
                 except AstroclipError as error:
                     reasons[modality] = str(error)
         trace = next((p for p in portraits.values() if isinstance(p, Trace)), None)
-        self._spectrum.draw(trace, redshift)
         picture = next((p for p in portraits.values() if isinstance(p, Picture)), None)
-        return {
+        shown = {
             "title": title,
-            "turn": self._turn,
             "dropped": bool(view.dropped),
             "redshift": None if math.isnan(redshift) else round(float(redshift), 5),
             "picture": told.source(picture),
@@ -453,6 +455,7 @@ class Page(pn.custom.JSComponent):
             "reasons": [f"{name}: {reason}" for name, reason in reasons.items()],
             "values": values,
         }
+        return shown, trace
 
     # What comes later ----------------------------------------------------------------------------
 
@@ -460,7 +463,7 @@ class Page(pn.custom.JSComponent):
         """What takes longer than a click may."""
         attention = {}
         if view.dropped:
-            _, attention[view.dropped.modality] = self._sat.get(view.dropped, (None, None))
+            _, attention[view.dropped.modality] = self._sat.get(str(view.dropped), (None, None))
         else:
             for modality in self._atlas.catalog.modalities:
                 attention[modality] = self._atlas.attended(view.object, modality)
