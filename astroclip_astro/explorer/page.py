@@ -77,7 +77,8 @@ class Page(pn.custom.JSComponent):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp
         self._view = None
         self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
-        self._waiting = threading.Event()
+        self._waiting = False
+        self._lock = threading.RLock()  # in notebooks, where later answers come in other threads
         self._busy, self._next_of = set(), {}
         self._started = time.perf_counter()  # what is being answered
         self._document = pn.state.curdoc
@@ -132,9 +133,23 @@ class Page(pn.custom.JSComponent):
         # Panel calls this without the lock of the document, until the browser says that it has all.
         _soon(self._document, partial(self._answer, data, time.perf_counter()))
 
+    def _attempt(self, act, started):
+        """Do something, and say what goes wrong, whatever it is."""
+        with self._lock:
+            self._started = started
+            try:
+                act()
+            except (AstroclipError, OSError) as error:
+                self._say(error=str(error))
+            except Exception:
+                log.exception("a page could not be answered")
+                self._say(error=_BROKEN)
+
     def _answer(self, data, started):
         """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
-        self._started = started
+        self._attempt(partial(self._do, data), started)
+
+    def _do(self, data):
         actions = {
             "view": self._on_view,
             "find": self._on_find,
@@ -148,16 +163,10 @@ class Page(pn.custom.JSComponent):
             "table": self._on_table,
             "thumbs": self._on_thumbs,
         }
-        try:
-            act = actions.get(str(data.get("do"))) if isinstance(data, dict) else None
-            if act is None:
-                raise InputError("the page asked for something unknown: load it again")
-            act(data)
-        except (AstroclipError, OSError) as error:
-            self._say(error=str(error))
-        except Exception:
-            log.exception("a page could not be answered")
-            self._say(error=_BROKEN)
+        act = actions.get(str(data.get("do"))) if isinstance(data, dict) else None
+        if act is None:
+            raise InputError("the page asked for something unknown: load it again")
+        act(data)
 
     def _on_view(self, data):
         changes = {name: _text(data, name) for name in ("map", "colour", "where") if name in data}
@@ -258,13 +267,12 @@ class Page(pn.custom.JSComponent):
     def _moved(self, window):
         """Follow the mouse: as often as there is time, and the newest only."""
         self._next = window
-        if self._waiting.is_set():
+        if self._waiting:
             return
-        self._waiting.set()
+        self._waiting = True
 
         def follow():
-            self._started = time.perf_counter()
-            self._waiting.clear()
+            self._waiting = False
             self._view = replace(self._view, window=self._next)
             if self._next:
                 self._map.redraw()
@@ -272,7 +280,7 @@ class Page(pn.custom.JSComponent):
                 self._draw()
             self._say()
 
-        _soon(self._document, follow)
+        _soon(self._document, lambda: self._attempt(follow, time.perf_counter()))
 
     def _moved_sky(self, window):
         if window:
@@ -281,11 +289,7 @@ class Page(pn.custom.JSComponent):
             self._draw_sky()
 
     def _outlined(self, xs, ys):
-        self._started = time.perf_counter()
-        try:
-            self._show(self._view.within(xs, ys))
-        except AstroclipError as error:
-            self._say(error=str(error))
+        self._attempt(lambda: self._show(self._view.within(xs, ys)), time.perf_counter())
 
     # What it shows ----------------------------------------------------------------------------
 
@@ -494,17 +498,11 @@ class Page(pn.custom.JSComponent):
 
         def finish(future):
             def show():
-                self._busy.discard(kind)
-                self._started = time.perf_counter()
-                try:
-                    then(future.result())
-                except (AstroclipError, OSError) as error:
-                    self._say(error=str(error))
-                except Exception:
-                    log.exception("a page could not be answered")
-                    self._say(error=_BROKEN)
-                if kind in self._next_of:
-                    self._later(kind, *self._next_of.pop(kind))
+                with self._lock:
+                    self._busy.discard(kind)
+                    self._attempt(lambda: then(future.result()), time.perf_counter())
+                    if kind in self._next_of:
+                        self._later(kind, *self._next_of.pop(kind))
 
             _soon(self._document, show)
 
