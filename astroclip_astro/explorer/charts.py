@@ -1,12 +1,16 @@
 """The charts of a page in Bokeh's terms: points on a map and on the sky, and a spectrum."""
 
+from contextlib import suppress
+
 import numpy as np
 from bokeh.events import RangesUpdate, Reset, SelectionGeometry, Tap
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, LassoSelectTool, Range1d
 from bokeh.plotting import figure
 
+from astroclip_astro.errors import InputError
 from astroclip_astro.explorer.raster import limits, raster
+from astroclip_astro.explorer.view import checked_window
 from astroclip_astro.plot.lines import apart, observed
 from astroclip_astro.plot.style import BLUE, ORANGE
 
@@ -182,9 +186,9 @@ class Points:
         self._tapped(event.x, event.y, *steps)
 
     def _on_ranges(self, event):
-        limits_ = (*sorted((event.x0, event.x1)), *sorted((event.y0, event.y1)))
-        if all(map(np.isfinite, limits_)):
-            self._moved(limits_)
+        window = (*sorted((event.x0, event.x1)), *sorted((event.y0, event.y1)))
+        with suppress(InputError):  # where nothing can be drawn, the picture stays
+            self._moved(checked_window(window))
 
     def _on_selection(self, event):
         if event.final and event.geometry.get("type") == "poly":

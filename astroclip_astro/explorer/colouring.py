@@ -60,6 +60,8 @@ class Colouring:
         ('galaxy', 'star')
         """
         unknown = np.ma.getmaskarray(column)
+        if unknown.all():  # text too, as there are no classes then
+            return cls(label(name, unit), np.full(len(column), np.nan), (0.0, 1.0))
         values = np.ma.getdata(getattr(column, "value", column))
         if values.dtype.kind in "iuf":
             numbers = np.where(unknown, np.nan, values)

@@ -5,7 +5,7 @@ import re
 import socket
 
 from panel.io.server import WSHandler
-from tornado.routing import HostMatches, Matcher, PathMatches, Rule
+from tornado.routing import Matcher, PathMatches, Rule
 from tornado.web import OutputTransform, RequestHandler
 from tornado.websocket import WebSocketHandler
 
@@ -100,13 +100,13 @@ class _Unknown(Matcher):
     """Matches requests for a host that is no number and none of these names."""
 
     def __init__(self, names):
-        self._known = HostMatches("|".join(map(re.escape, sorted(names))))
+        self._names = names
 
     def match(self, request):
         try:
             ipaddress.ip_address(request.host_name.strip("[]"))
         except ValueError:
-            return None if self._known.match(request) is not None else {}
+            return None if request.host_name in self._names else {}
         return None
 
 

@@ -77,7 +77,8 @@ class Page(pn.custom.JSComponent):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp
         self._view = None
         self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
-        self._waiting = threading.Event()
+        self._waiting = False
+        self._lock = threading.RLock()  # in notebooks, where later answers come in other threads
         self._busy, self._next_of = set(), {}
         self._started = time.perf_counter()  # what is being answered
         self._document = pn.state.curdoc
@@ -132,9 +133,23 @@ class Page(pn.custom.JSComponent):
         # Panel calls this without the lock of the document, until the browser says that it has all.
         _soon(self._document, partial(self._answer, data, time.perf_counter()))
 
+    def _attempt(self, act, started):
+        """Do something, and say what goes wrong, whatever it is."""
+        with self._lock:
+            self._started = started
+            try:
+                act()
+            except (AstroclipError, OSError) as error:
+                self._say(error=str(error))
+            except Exception:
+                log.exception("a page could not be answered")
+                self._say(error=_BROKEN)
+
     def _answer(self, data, started):
         """Do what the browser asks; whatever it sends, it is answered and nothing is broken."""
-        self._started = started
+        self._attempt(partial(self._do, data), started)
+
+    def _do(self, data):
         actions = {
             "view": self._on_view,
             "find": self._on_find,
@@ -148,16 +163,10 @@ class Page(pn.custom.JSComponent):
             "table": self._on_table,
             "thumbs": self._on_thumbs,
         }
-        try:
-            act = actions.get(str(data.get("do"))) if isinstance(data, dict) else None
-            if act is None:
-                raise InputError("the page asked for something unknown: load it again")
-            act(data)
-        except (AstroclipError, OSError) as error:
-            self._say(error=str(error))
-        except Exception:
-            log.exception("a page could not be answered")
-            self._say(error=_BROKEN)
+        act = actions.get(str(data.get("do"))) if isinstance(data, dict) else None
+        if act is None:
+            raise InputError("the page asked for something unknown: load it again")
+        act(data)
 
     def _on_view(self, data):
         changes = {name: _text(data, name) for name in ("map", "colour", "where") if name in data}
@@ -198,7 +207,7 @@ class Page(pn.custom.JSComponent):
     def _on_embedded(self, found):
         embedding, portrait, attention = found
         dropped = search.taken(self._atlas.catalog, embedding)
-        self._sat = {dropped: (portrait, attention)}
+        self._sat = {str(dropped): (portrait, attention)}  # as a link to it says, too
         name = getattr(portrait, "object_id", "") or "the file"
         self._show(replace(self._view, object="", dropped=dropped), f"This is {name}.")
 
@@ -258,13 +267,12 @@ class Page(pn.custom.JSComponent):
     def _moved(self, window):
         """Follow the mouse: as often as there is time, and the newest only."""
         self._next = window
-        if self._waiting.is_set():
+        if self._waiting:
             return
-        self._waiting.set()
+        self._waiting = True
 
         def follow():
-            self._started = time.perf_counter()
-            self._waiting.clear()
+            self._waiting = False
             self._view = replace(self._view, window=self._next)
             if self._next:
                 self._map.redraw()
@@ -272,7 +280,7 @@ class Page(pn.custom.JSComponent):
                 self._draw()
             self._say()
 
-        _soon(self._document, follow)
+        _soon(self._document, lambda: self._attempt(follow, time.perf_counter()))
 
     def _moved_sky(self, window):
         if window:
@@ -281,11 +289,7 @@ class Page(pn.custom.JSComponent):
             self._draw_sky()
 
     def _outlined(self, xs, ys):
-        self._started = time.perf_counter()
-        try:
-            self._show(self._view.within(xs, ys))
-        except AstroclipError as error:
-            self._say(error=str(error))
+        self._attempt(lambda: self._show(self._view.within(xs, ys)), time.perf_counter())
 
     # What it shows ----------------------------------------------------------------------------
 
@@ -305,13 +309,16 @@ class Page(pn.custom.JSComponent):
         old, first = self._view, self._view is None
         passing = self._atlas.passing(view.where)
         colouring = self._atlas.colouring(view.colour) if view.colour else None
+        outlined = (view.map, view.outline)
+        same_outline = not first and outlined == (old.map, old.outline)
+        inside = self._inside if same_outline else self._atlas.inside(*outlined)
         looked = (view.object, view.dropped)
         same = None if first else (old.object, old.dropped)
         asked = (looked, view.where, view.fixed)
         searched = None if first else (same, old.where, old.fixed)
         if asked != searched:
             vectors, redshift = self._vectors(view), self._redshift(view)
-            self._found = search.neighbours(
+            found = search.neighbours(
                 self._atlas.catalog,
                 vectors,
                 k=_NEIGHBOURS,
@@ -319,14 +326,14 @@ class Page(pn.custom.JSComponent):
                 fixed=view.fixed,
                 itself=view.object,
             )
-            lists = [told.neighbours(one, redshift) for one in self._found]
+            lists = [told.neighbours(one, redshift) for one in found]
         else:
-            lists = self.lists
+            found, lists = self._found, self.lists
+        if looked != same:
+            shown, trace = self._looked_at(view)
         # Nothing has been changed until here, where nothing is left to fail.
         self._view, self._passing, self._colouring = view, passing, colouring
-        outlined = (view.map, view.outline)
-        if first or outlined != (old.map, old.outline):
-            self._inside = self._atlas.inside(*outlined)
+        self._inside, self._found = inside, found
         drawn = (*outlined, view.colour, view.where)
         if first or drawn != (old.map, old.outline, old.colour, old.where):
             self._draw()
@@ -337,7 +344,8 @@ class Page(pn.custom.JSComponent):
         changed = {}
         if looked != same:
             self._turn += 1
-            changed["shown"] = self._looked_at(view)
+            self._spectrum.draw(trace, self._redshift(view))
+            changed["shown"] = shown | {"turn": self._turn}
             changed["details"] = {}
         if asked != searched:
             changed["lists"] = lists
@@ -421,13 +429,13 @@ class Page(pn.custom.JSComponent):
         self.form = self._form(note=note, error=error, busy=busy)
 
     def _looked_at(self, view):
+        """What is said of an object, and its spectrum if it has one."""
         if not view.object and not view.dropped:
-            self._spectrum.draw(None, math.nan)
-            return {}
+            return {}, None
         redshift = self._redshift(view)
         portraits, reasons = {}, {}
         if view.dropped:
-            portrait, _ = self._sat.get(view.dropped, (None, None))
+            portrait, _ = self._sat.get(str(view.dropped), (None, None))
             portraits[view.dropped.modality] = portrait
             title, values = getattr(portrait, "object_id", "") or "dropped file", []
         else:
@@ -440,11 +448,9 @@ class Page(pn.custom.JSComponent):
                 except AstroclipError as error:
                     reasons[modality] = str(error)
         trace = next((p for p in portraits.values() if isinstance(p, Trace)), None)
-        self._spectrum.draw(trace, redshift)
         picture = next((p for p in portraits.values() if isinstance(p, Picture)), None)
-        return {
+        shown = {
             "title": title,
-            "turn": self._turn,
             "dropped": bool(view.dropped),
             "redshift": None if math.isnan(redshift) else round(float(redshift), 5),
             "picture": told.source(picture),
@@ -453,6 +459,7 @@ class Page(pn.custom.JSComponent):
             "reasons": [f"{name}: {reason}" for name, reason in reasons.items()],
             "values": values,
         }
+        return shown, trace
 
     # What comes later ----------------------------------------------------------------------------
 
@@ -460,7 +467,7 @@ class Page(pn.custom.JSComponent):
         """What takes longer than a click may."""
         attention = {}
         if view.dropped:
-            _, attention[view.dropped.modality] = self._sat.get(view.dropped, (None, None))
+            _, attention[view.dropped.modality] = self._sat.get(str(view.dropped), (None, None))
         else:
             for modality in self._atlas.catalog.modalities:
                 attention[modality] = self._atlas.attended(view.object, modality)
@@ -491,17 +498,11 @@ class Page(pn.custom.JSComponent):
 
         def finish(future):
             def show():
-                self._busy.discard(kind)
-                self._started = time.perf_counter()
-                try:
-                    then(future.result())
-                except (AstroclipError, OSError) as error:
-                    self._say(error=str(error))
-                except Exception:
-                    log.exception("a page could not be answered")
-                    self._say(error=_BROKEN)
-                if kind in self._next_of:
-                    self._later(kind, *self._next_of.pop(kind))
+                with self._lock:
+                    self._busy.discard(kind)
+                    self._attempt(lambda: then(future.result()), time.perf_counter())
+                    if kind in self._next_of:
+                        self._later(kind, *self._next_of.pop(kind))
 
             _soon(self._document, show)
 

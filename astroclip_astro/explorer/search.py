@@ -175,6 +175,7 @@ def neighbours(catalog, vectors, *, k, where="", fixed=False, itself=""):
         return [Neighbours(*pair, reason=reason) for pair in pairs]
     asked = {"k": k, "where": where.strip() or None, "at_fixed_redshift": fixed}
     asked |= {"exclude_self": bool(itself)}
+    none = "nothing else fulfils the condition" if where.strip() else "there is nothing else"
     found = {}
     for ranked in catalog.modalities:
         queries = [one for one, other in pairs if other == ranked]
@@ -189,5 +190,5 @@ def neighbours(catalog, vectors, *, k, where="", fixed=False, itself=""):
         for i, one in enumerate(queries):
             part = table[table["query"] == i]
             part.remove_columns(["query", "query_id"])
-            found[one, ranked] = (part, "" if len(part) else "nothing fulfils the condition")
+            found[one, ranked] = (part, "" if len(part) else none)
     return [Neighbours(*pair, *found[pair]) for pair in pairs]

@@ -170,7 +170,11 @@ def serve(catalog, *, objects=None, address="localhost", port=0, browser=False, 
 
 
 def _atlas(catalog, objects):
-    if not isinstance(catalog, EmbeddingCatalog):
+    # Opened for the page alone: its rows are counted once, and who has it in a notebook goes on
+    # changing his own.
+    if isinstance(catalog, EmbeddingCatalog):
+        catalog = EmbeddingCatalog.open(catalog.path, model=catalog.model)
+    else:
         catalog = EmbeddingCatalog.open(catalog)
     counts = {modality: catalog.store.count(modality) for modality in catalog.modalities}
     if not any(counts.values()):

@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 from astropy.table import vstack
 
 from astroclip_astro.errors import InputError
@@ -33,8 +34,8 @@ def joined(found):
     for one in found:
         if one.table is not None:
             part = one.table.copy()
-            part.add_column([one.modality] * len(part), name="searched_with", index=0)
-            part.add_column([one.ranked] * len(part), name="ranked", index=1)
+            part.add_column(np.full(len(part), one.modality), name="searched_with", index=0)
+            part.add_column(np.full(len(part), one.ranked), name="ranked", index=1)
             parts.append(part)
     if not parts:
         raise InputError("there are no neighbours: look at an object first")

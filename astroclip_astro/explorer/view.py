@@ -16,6 +16,7 @@ __all__ = ["LONGEST", "Dropped", "View", "checked_window"]
 LONGEST = 16_384
 
 _MOST_CORNERS = 64  # of an outline
+# Links have as many digits as tell such places apart.
 _FARTHEST, _FINEST = 1e6, 1e-9  # from the middle of a map; of what is seen of it
 
 
@@ -121,9 +122,9 @@ class View:
             if name == "fixed":
                 text[name] = "1" if value else ""
             elif name == "outline":
-                text[name] = " ".join(f"{x:.4g},{y:.4g}" for x, y in value)
+                text[name] = " ".join(f"{x:.9g},{y:.9g}" for x, y in value)
             elif name == "window":
-                text[name] = " ".join(f"{limit:.5g}" for limit in value)
+                text[name] = " ".join(f"{limit:.12g}" for limit in value)
             else:
                 text[name] = "" if value is None else str(value)
         return urlencode({name: value for name, value in text.items() if value}, safe=",")

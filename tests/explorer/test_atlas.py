@@ -6,7 +6,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 import astroclip_astro as aa
 from astroclip_astro.catalog import EmbeddingCatalog
@@ -15,10 +15,12 @@ from astroclip_astro.catalog.recipes.sources import Found
 from astroclip_astro.embedding_schema import unknown_columns
 from astroclip_astro.embeddings import concat, make_embeddings
 from astroclip_astro.errors import InputError, ProvenanceError
-from astroclip_astro.explorer import search, told
+from astroclip_astro.explorer import search, tables, told
 from astroclip_astro.explorer.atlas import Atlas
+from astroclip_astro.explorer.colouring import Colouring
 from astroclip_astro.explorer.portrait import Picture, Trace, sitting
 from astroclip_astro.explorer.predictions import predictions
+from astroclip_astro.explorer.raster import raster
 from astroclip_astro.explorer.view import Dropped
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate import MockSurvey
@@ -281,6 +283,33 @@ def test_offsets_are_of_the_neighbour(catalog, names):
         assert shown["offset"] == f"Δz {row['redshift'] - redshift:+.3f}"
     unknown = told.neighbours(first, np.nan)["rows"]
     assert {one["offset"] for one in unknown} == {"Δz unknown"}
+
+
+def test_a_column_that_is_unknown_of_all_has_no_colours():
+    for values in (["", ""], [0, 0]):
+        colouring = Colouring.of("kind", MaskedColumn(values, mask=True))
+        assert np.isnan(colouring.values).all()
+        assert told.legend(colouring)["label"] == "kind"
+        place, every = np.zeros(2), np.ones(2, bool)
+        window, size = (-1, 1, -1, 1), (8, 8)
+        drawn = raster(place, place, window, size, shown=every, chosen=every, colouring=colouring)
+        assert len(set(drawn.ravel()) - {0}) == 1  # grey
+
+
+def test_neighbours_are_joined_where_some_lists_are_empty(catalog, names):
+    # The first has a spectrum only.
+    found = search.neighbours(
+        catalog,
+        search.vectors_of(catalog, names[4]),
+        k=3,
+        where=f"object_id = '{names[0]}'",
+        itself=names[4],
+    )
+    assert {len(one.table) for one in found} == {0, 1}
+    joined = tables.joined(found)
+    assert joined["object_id"].tolist() == [names[0]] * 2
+    assert set(joined["searched_with"]) == {"image", "spectrum"}
+    assert set(joined["ranked"]) == {"spectrum"}
 
 
 def test_predictions_are_those_of_predict(catalog, names):

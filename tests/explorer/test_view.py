@@ -38,6 +38,14 @@ def test_outline_and_window_come_back():
     assert View.parse(view.query) == view
 
 
+def test_a_small_part_of_the_map_comes_back():
+    view = View(window=(12.3451, 12.34515, -3.00001, -3))
+    np.testing.assert_allclose(View.parse(view.query).window, view.window, rtol=1e-11)
+    corners = np.float32([12.3451, 12.34515, 12.3452]), np.float32([3, 3, 3.00001])
+    view = View().within(*corners)
+    np.testing.assert_array_equal(np.float32(View.parse(view.query).outline).T, corners)
+
+
 def test_a_long_outline_keeps_its_shape():
     angle = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
     view = View().within(np.cos(angle), np.sin(angle))
@@ -57,7 +65,7 @@ def test_two_corners_are_no_outline():
     [
         ("window=1 2 3", "window"),
         ("window=1 2 3 nan", "window"),
-        ("window=2 1 0 1", "empty"),
+        ("window=2 1 0 1", "nothing to be seen"),
         ("outline=0,0 1,1", "corners"),
         ("outline=0,0 1,1 1", "outline"),
         ("outline=" + " ".join(["0,0"] * 65), "corners"),
