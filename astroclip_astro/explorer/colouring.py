@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from astroclip_astro.plot.style import label
+from astroclip_astro.plot.style import COLOURS, label
 
 __all__ = ["Colouring"]
 
-_CLASSES = 7  # that have a colour of their own
+_CLASSES = len(COLOURS)  # that have a colour of their own
 _PERCENTILES = (2, 98)  # that colours span, as in `astroclip_astro.plot.embedding_map`
 
 
@@ -72,7 +72,7 @@ class Colouring:
             return cls(label(name, unit), numbers, tuple(map(float, limits)))
         text = pd.Series(values).astype(str)
         counts = text[~unknown].value_counts()
-        kept = sorted(counts.index[: _CLASSES if len(counts) <= _CLASSES else _CLASSES - 1])
+        kept = sorted(counts.index[:_CLASSES])
         codes = pd.Index(kept).get_indexer(text).astype(float)
         if len(counts) > _CLASSES:
             codes[codes < 0] = len(kept)

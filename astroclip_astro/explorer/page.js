@@ -57,6 +57,7 @@ export function render({model, view}) {
     status.setAttribute("aria-busy", "true")
     model.send_msg(message)
   }
+  let addressing
   let replacing = true  // the address, which the page came by or went back to
 
   // The parts that stay.
@@ -221,11 +222,15 @@ export function render({model, view}) {
     page.dataset.milliseconds = form.milliseconds
     page.dataset.query = form.query
     page.dataset.answer = form.answer
-    const address = form.query ? `?${form.query}` : location.pathname
-    if (about.served && location.search.slice(1) !== form.query) {
-      history[form.new && !replacing ? "pushState" : "replaceState"](null, "", address)
-    }
+    clearTimeout(addressing)
+    if (form.new) show_address(replacing ? "replaceState" : "pushState")
+    else addressing = setTimeout(show_address, 250, "replaceState")  // browsers take only so many
     if (form.new || form.error) replacing = false
+  }
+
+  function show_address(how) {
+    const query = model.form.query
+    if (about.served && location.search.slice(1) !== query) history[how](null, "", query ? `?${query}` : location.pathname)
   }
 
   function show_legend(shown) {
@@ -290,15 +295,21 @@ export function render({model, view}) {
     looked.replaceChildren(...parts)
   }
 
+  // A value of the catalog beside a prediction, with its unit where that is another.
+  function own(value, unit) {
+    if (!value) return "—"
+    return value.unit === unit || value.text === "unknown" ? value.text : `${value.text} ${value.unit || "(no unit)"}`
+  }
+
   function show_details() {
     const found = model.details
     if (found.turn !== model.shown.turn || !found.predictions) return
     const from = about.maps.filter(one => found.predictions.some(row => row[one]))
     if (from.length) {
-      const known = new Map(model.shown.values.map(one => [one.name, one.text]))
+      const known = new Map(model.shown.values.map(one => [one.name, one]))
       predictions.replaceChildren(table_of("Predicted, with 68 % intervals",
         ["property", ...from.map(one => `from ${one}`), "catalog"],
-        found.predictions.map(row => [row.name, ...from.map(one => unbroken(row[one] || "—")), known.get(row.column) || "—"])))
+        found.predictions.map(row => [row.name, ...from.map(one => unbroken(row[one] || "—")), own(known.get(row.column), row.unit)])))
     }
     const overlay = looked.querySelector(".attention")
     if (overlay && found.attention) {

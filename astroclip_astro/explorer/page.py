@@ -193,7 +193,10 @@ class Page(pn.custom.JSComponent):
         middle = ((low_x + high_x) / 2 + _STEP * x * wide, (low_y + high_y) / 2 + _STEP * y * high)
         half = (factor * wide / 2, factor * high / 2)
         window = [at + sign * by for at, by in zip(middle, half, strict=True) for sign in (-1, 1)]
-        self._show(replace(self._view, window=checked_window(window)))
+        # Nothing that one would go back to, as when the mouse moves it.
+        self._view = replace(self._view, window=checked_window(window))
+        self._draw()
+        self._say()
 
     def _on_file(self, data):
         name, content = _text(data, "name"), _text(data, "content", math.inf)

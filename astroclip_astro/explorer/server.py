@@ -203,7 +203,7 @@ def _warm(atlas):
     name = atlas.names[0]
     vectors = vectors_of(atlas.catalog, name)
     for modality in atlas.maps:
-        with suppress(AstroclipError):  # whoever looks at it will be told
+        with suppress(Exception):  # whoever looks at it will be told
             atlas.portrait(name, modality)
     neighbours(atlas.catalog, vectors, k=1, itself=name)
 

@@ -110,13 +110,14 @@ def predicted(predictions):
     Returns
     -------
     list of dict
-        ``name`` with unit, ``column`` of catalogs that has the same, and a text for each modality.
+        ``name`` with unit, ``column`` of catalogs that has the same, its ``unit``, and a text for
+        each modality.
     """
     rows = {}
     for one in predictions:
         unit = f" [{u.Unit(one.unit).to_string('unicode')}]" if one.unit else ""
         name = f"{one.name}?" if one.answer else f"{one.name}{unit}"
-        row = rows.setdefault(one.name, {"name": name, "column": one.name})
+        row = rows.setdefault(one.name, {"name": name, "column": one.name, "unit": one.unit})
         if one.answer:
             row[one.modality] = f"{one.answer} ({one.fraction:.0%})"
         else:

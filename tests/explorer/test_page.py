@@ -114,7 +114,8 @@ class Explorer:
 
     def query(self):
         query = self.root.get_attribute("data-query")
-        assert urlsplit(self.page.url).query == query
+        # While it is moved, the address follows a little later.
+        self.page.wait_for_function("query => location.search.slice(1) === query", arg=query)
         return {name: values[0] for name, values in parse_qs(query).items()}
 
     def window(self):
