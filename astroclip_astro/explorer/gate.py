@@ -37,10 +37,33 @@ _HEADERS = {
 
 
 class Headers(OutputTransform):
-    """Tells browsers what the page may do, with every answer."""
+    """Tells browsers what the page may do, with every answer.
+
+    Parameters
+    ----------
+    request : tornado.httputil.HTTPServerRequest
+        That is answered.
+    """
 
     def transform_first_chunk(self, status_code, headers, chunk, finishing):
-        """Add to the headers of an answer, as tornado asks for it."""
+        """Add to the headers of an answer, as tornado asks for it.
+
+        Parameters
+        ----------
+        status_code : int
+            Of the answer.
+        headers : tornado.httputil.HTTPHeaders
+            Of the answer; added to.
+        chunk : bytes
+            What it begins with.
+        finishing : bool
+            Whether that is all of it.
+
+        Returns
+        -------
+        tuple
+            The first three.
+        """
         headers.update(_HEADERS)
         return status_code, headers, chunk
 

@@ -54,6 +54,8 @@ class Page(pn.custom.JSComponent):
         Whether it is a page of its own, whose address follows the view.
     query : str
         Of the address that it was opened by.
+    **params : dict
+        Of the component, such as ``width``.
     """
 
     map = pn.custom.Child()
