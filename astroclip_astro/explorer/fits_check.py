@@ -62,7 +62,11 @@ def check_fits(path, largest):
         _check_counts(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with fits.open(path, disable_image_compression=True) as hdulist:
+            # Astropy would leave a file open that it cannot read.
+            with (
+                path.open("rb") as file,
+                fits.open(file, disable_image_compression=True) as hdulist,
+            ):
                 _check(hdulist, content, largest)
     except InputError as error:
         raise InputError(str(error), object_id=path.name) from None

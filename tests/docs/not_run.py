@@ -6,6 +6,8 @@ DOWNLOADS = "downloads the published weights"
 HISTORY = "needs the history of the repository; what it makes is there"
 PRINTED = "was printed by a run of hours"
 FORMULA = "is a formula"
+NOT_HERE = "needs a cluster with Slurm, or files of a survey"
+IN_PYTHON = "does in the shell what the page does in Python, where it is executed"
 SERVES = "serves a page until it is interrupted; the command takes these arguments"
 
 #: What is not run, by reason and page: lines of shell blocks, examples, or a whole text block.
@@ -57,6 +59,11 @@ NOT_RUN = {
             "python -m astroclip_astro.training.mini.heads mocks others heads --n 40000",
             "python benchmarks/head_calibration.py mocks others ../shared/data heads",
         ],
+        "docs/tutorials/train.md": [
+            "astroclip train specformer laptop -o specformer",
+            "astroclip train image laptop -o image",
+            "astroclip train align laptop -o aligned",
+        ],
         "docs/training.md": [
             "python -m astroclip_astro.simulate mocks --n 10000",
             "astroclip train specformer laptop -o specformer",
@@ -75,6 +82,29 @@ NOT_RUN = {
         "docs/paper-tables.md": [
             "kNN: k nearest neighbours, k = 64, weights 1/distance, standardised embeddings"
         ]
+    },
+    NOT_HERE: {
+        "docs/tutorials/cluster.md": [
+            "from dask_jobqueue import SLURMCluster  # doctest: +SKIP",
+            "cluster = SLURMCluster(\n"
+            '    cores=32, processes=32, memory="128GB", walltime="02:00:00", account="mine"\n'
+            ")  # doctest: +SKIP",
+            "jobs = cluster.adapt(maximum_jobs=20)  # doctest: +SKIP",
+            "client = Client(cluster)  # doctest: +SKIP",
+        ],
+        "docs/tutorials/first-spectrum.md": [
+            'aa.embed("spec-0266-51602-0001.fits")  # SDSS, BOSS, eBOSS, SDSS-V  # doctest: +SKIP',
+            'aa.embed("coadd-sv3-bright-26000.fits")  '
+            "# DESI: all targets of the file  # doctest: +SKIP",
+        ],
+    },
+    IN_PYTHON: {
+        "docs/tutorials/catalog.md": [
+            "astroclip catalog build bright/recipe.toml -o bright-galaxies --source mocks=mocks",
+            "astroclip catalog search bright-galaxies mock-31-0000047 -k 5 --modality image "
+            '--where "z < 0.1"',
+            "astroclip catalog verify bright-galaxies",
+        ],
     },
     SERVES: {
         "README.md": ["astroclip explore mocks"],

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from astroclip_astro.cli.main import main as astroclip
-from tests.docs.not_run import FROM_REGISTRY, NOT_RUN, SERVES, TAKES_LONG
+from tests.docs.not_run import FROM_REGISTRY, IN_PYTHON, NOT_RUN, SERVES, TAKES_LONG
 from tests.docs.pages import PAGES, ROOT, blocks, inline_code
 
 #: Commands in the text, with the page's folder: beginnings that are no whole commands are not.
@@ -74,7 +74,7 @@ def listed(reason):
     return sorted({text for texts in NOT_RUN[reason].values() for text in texts})
 
 
-@pytest.mark.parametrize("line", sorted({*listed(SERVES), *listed(TAKES_LONG)}))
+@pytest.mark.parametrize("line", sorted({*listed(IN_PYTHON), *listed(SERVES), *listed(TAKES_LONG)}))
 def test_command_takes_its_arguments(line, anywhere):
     anywhere()
     understand(line)

@@ -115,7 +115,7 @@ class Explorer:
     def query(self):
         query = self.root.get_attribute("data-query")
         # While it is moved, the address follows a little later.
-        self.page.wait_for_function("query => location.search.slice(1) === query", arg=query)
+        expect(self.page).to_have_url(re.compile(re.escape(f"?{query}" if query else "/") + "$"))
         return {name: values[0] for name, values in parse_qs(query).items()}
 
     def window(self):
@@ -301,7 +301,7 @@ class TestMap:
         explorer.page.mouse.move(*at)
         with explorer.answered():
             explorer.page.mouse.wheel(0, -200)
-        explorer.page.wait_for_function("location.search.includes('window')")
+        expect(explorer.page).to_have_url(re.compile("window="))
         near = explorer.window()
         assert near[1] - near[0] < 0.95 * (start[1] - start[0])
         wide = start[1] - start[0]
