@@ -5,7 +5,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+# One thread each for two processes on two cores. numba's are set, too, since UMAP gives torch as
+# many as numba has.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import pytest
 

@@ -5,7 +5,6 @@ import logging
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,9 @@ import panel as pn
 import param
 
 from astroclip_astro.errors import AstroclipError, InputError
-from astroclip_astro.explorer import search, tables, told
+from astroclip_astro.explorer import answers, search, tables
 from astroclip_astro.explorer.charts import Points, Spectrum
+from astroclip_astro.explorer.later import Later, soon
 from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.predictions import predictions
 from astroclip_astro.explorer.raster import GRADIENT
@@ -32,11 +32,6 @@ MOST_ROWS = 100_000
 _NEIGHBOURS = 8
 _BROKEN = "something went wrong, and the server has logged it"
 _STEP, _ZOOM = 0.2, 1.25  # of the window, by keys
-
-# What takes longer than a click may, such as attention and predictions, for all pages together.
-_LATER = ThreadPoolExecutor(2, thread_name_prefix="astroclip-explorer")
-# Dropped files wait for one another; in more threads than may wait, so that the others are refused.
-_FILES = ThreadPoolExecutor(16, thread_name_prefix="astroclip-files")
 
 
 class Page(pn.custom.JSComponent):
@@ -54,7 +49,7 @@ class Page(pn.custom.JSComponent):
         Whether it is a page of its own, whose address follows the view.
     query : str
         Of the address that it was opened by.
-    **params : dict
+    **options : dict
         Of the component, such as ``width``.
     """
 
@@ -75,15 +70,15 @@ class Page(pn.custom.JSComponent):
     _esm = Path(__file__).parent / "page.js"
     _stylesheets = [Path(__file__).parent / "page.css"]  # noqa: RUF012, Panel wants a list
 
-    def __init__(self, atlas, uploads, *, samp=True, served=True, query="", **params):
+    def __init__(self, atlas, uploads, *, samp=True, served=True, query="", **options):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp
         self._view = None
-        self._found, self._sat, self._turn, self._answers = [], {}, 0, 0
+        self._found, self._dropped_data, self._turn, self._answers = [], {}, 0, 0
         self._waiting = False
         self._lock = threading.RLock()  # in notebooks, where later answers come in other threads
-        self._busy, self._next_of = set(), {}
         self._started = time.perf_counter()  # what is being answered
         self._document = pn.state.curdoc
+        self._jobs = Later(self._document, self._lock)
         self._map = Points(
             partial(self._tapped, "map"),
             self._moved,
@@ -104,7 +99,7 @@ class Page(pn.custom.JSComponent):
             "spectrum": pn.pane.Bokeh(self._spectrum.layout, sizing_mode="stretch_width"),
         }
         super().__init__(
-            about=self._told(served), sizing_mode="stretch_width", **children, **params
+            about=self._told(served), sizing_mode="stretch_width", **children, **options
         )
         self._show(View())
         if query:
@@ -133,7 +128,7 @@ class Page(pn.custom.JSComponent):
 
     def _handle_msg(self, data):
         # Panel calls this without the lock of the document, until the browser says that it has all.
-        _soon(self._document, partial(self._answer, data, time.perf_counter()))
+        soon(self._document, partial(self._answer, data, time.perf_counter()))
 
     def _attempt(self, act, started):
         """Do something, and say what goes wrong, whatever it is."""
@@ -180,7 +175,7 @@ class Page(pn.custom.JSComponent):
 
     def _on_find(self, data):
         row, apart = self._atlas.find(_text(data, "text"))
-        note = f"The nearest object is {told.distance(apart)} away." if apart else ""
+        note = f"The nearest object is {answers.distance(apart)} away." if apart else ""
         self._open(self._atlas.names[row], note)
 
     def _open(self, object_id, note=""):
@@ -212,7 +207,7 @@ class Page(pn.custom.JSComponent):
     def _on_embedded(self, found):
         embedding, portrait, attention = found
         dropped = search.taken(self._atlas.catalog, embedding)
-        self._sat = {str(dropped): (portrait, attention)}  # as a link to it says, too
+        self._dropped_data = {str(dropped): (portrait, attention)}  # as a link to it says, too
         name = getattr(portrait, "object_id", "") or "the file"
         self._show(replace(self._view, object="", dropped=dropped), f"This is {name}.")
 
@@ -258,7 +253,7 @@ class Page(pn.custom.JSComponent):
                 portrait = self._atlas.portrait(object_id, modality)
             except AstroclipError:
                 portrait = None
-            found[f"{modality} {object_id}"] = told.small(portrait)
+            found[f"{modality} {object_id}"] = answers.small(portrait)
         return found
 
     def _tapped(self, chart, x, y, step_x, step_y):
@@ -285,11 +280,11 @@ class Page(pn.custom.JSComponent):
                 self._draw()
             self._say()
 
-        _soon(self._document, lambda: self._attempt(follow, time.perf_counter()))
+        soon(self._document, lambda: self._attempt(follow, time.perf_counter()))
 
     def _moved_sky(self, window):
         if window:
-            _soon(self._document, self._sky.redraw)
+            soon(self._document, self._sky.redraw)
         else:
             self._draw_sky()
 
@@ -331,7 +326,7 @@ class Page(pn.custom.JSComponent):
                 fixed=view.fixed,
                 itself=view.object,
             )
-            lists = [told.neighbours(one, redshift) for one in found]
+            lists = [answers.neighbours(one, redshift) for one in found]
         else:
             found, lists = self._found, self.lists
         if looked != same:
@@ -422,7 +417,7 @@ class Page(pn.custom.JSComponent):
             "passing": int(self._passing.sum()),
             "selected": int(selected.sum()),
             "unplaced": self._atlas.unplaced[view.map],
-            "legend": told.legend(self._colouring),
+            "legend": answers.legend(self._colouring),
             "note": note,
             "error": error,
             "busy": busy,
@@ -440,13 +435,13 @@ class Page(pn.custom.JSComponent):
         redshift = self._redshift(view)
         portraits, reasons = {}, {}
         if view.dropped:
-            portrait, _ = self._sat.get(str(view.dropped), (None, None))
+            portrait, _ = self._dropped_data.get(str(view.dropped), (None, None))
             portraits[view.dropped.modality] = portrait
             title, values = getattr(portrait, "object_id", "") or "dropped file", []
         else:
             title = view.object
             units = self._atlas.catalog.schema.units
-            values = told.columns(self._atlas.values(view.object), units)
+            values = answers.columns(self._atlas.values(view.object), units)
             for modality in self._atlas.catalog.modalities:
                 try:
                     portraits[modality] = self._atlas.portrait(view.object, modality)
@@ -458,7 +453,7 @@ class Page(pn.custom.JSComponent):
             "title": title,
             "dropped": bool(view.dropped),
             "redshift": None if math.isnan(redshift) else round(float(redshift), 5),
-            "picture": told.source(picture),
+            "picture": answers.source(picture),
             "side": picture.side if picture else 0,
             "spectrum": trace is not None,
             "reasons": [f"{name}: {reason}" for name, reason in reasons.items()],
@@ -472,7 +467,9 @@ class Page(pn.custom.JSComponent):
         """What takes longer than a click may."""
         attention = {}
         if view.dropped:
-            _, attention[view.dropped.modality] = self._sat.get(str(view.dropped), (None, None))
+            _, attention[view.dropped.modality] = self._dropped_data.get(
+                str(view.dropped), (None, None)
+            )
         else:
             for modality in self._atlas.catalog.modalities:
                 attention[modality] = self._atlas.attended(view.object, modality)
@@ -487,32 +484,16 @@ class Page(pn.custom.JSComponent):
         self.details = {
             "turn": turn,
             "attention": attention.get("image"),
-            "predictions": told.predicted(predicted),
+            "predictions": answers.predicted(predicted),
         }
 
     def _later(self, kind, work, then):
-        """Do something in another thread, and something with what it returns in this page.
-
-        One of a kind at a time, and after it the newest that was asked for meanwhile: nobody wants
-        to see the others, and nobody can keep the threads from other pages.
-        """
-        if kind in self._busy:
-            self._next_of[kind] = work, then
-            return
-        self._busy.add(kind)
+        """Do something in another thread, and something with what it returns in this page."""
 
         def finish(future):
-            def show():
-                with self._lock:
-                    self._busy.discard(kind)
-                    self._attempt(lambda: then(future.result()), time.perf_counter())
-                    if kind in self._next_of:
-                        self._later(kind, *self._next_of.pop(kind))
+            self._attempt(lambda: then(future.result()), time.perf_counter())
 
-            _soon(self._document, show)
-
-        pool = _FILES if kind == "file" else _LATER
-        pool.submit(work).add_done_callback(finish)
+        self._jobs.do(kind, work, finish)
 
     def _table(self, what):
         if what == "neighbours":
@@ -526,14 +507,6 @@ class Page(pn.custom.JSComponent):
                 f"astroclip catalog export {self._atlas.catalog.path.name} FILE.vot --where …"
             )
         return self._atlas.table(selected)
-
-
-def _soon(document, function):
-    """Call something in the thread of a page; in a notebook, at once."""
-    if document is None or document.session_context is None:
-        function()
-    else:
-        document.add_next_tick_callback(function)
 
 
 def _text(data, name, longest=LONGEST):

@@ -3,17 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.io import fits
 
-from astroclip_astro.api import embed
-from astroclip_astro.errors import InputError
 from astroclip_astro.inputs import one_record
 from astroclip_astro.plot.panels import flux_limits, picture, smoothed
-from astroclip_astro.plugins import get_manager
-from astroclip_astro.surveys.files import claims
 from astroclip_astro.tasks import attention
 
-__all__ = ["Picture", "Trace", "attended", "portrait", "sitting"]
+__all__ = ["Picture", "Trace", "attended", "portrait"]
 
 
 @dataclass(frozen=True)
@@ -155,46 +150,6 @@ def attended(obj, model, *, survey=None):
     if north[0] < north[-1]:
         weight = weight[::-1]
     return {"weight": weight.tolist(), "side": float(side)}
-
-
-def sitting(path, model):
-    """Embed what is in a file, and make all that the page shows of it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A FITS file with one object.
-    model : GalaxyModel
-        What embeds it.
-
-    Returns
-    -------
-    embedding : xarray.DataArray
-        Dims ("feature",).
-    portrait : Picture, Trace or None
-        As `portrait` returns it.
-    attention : dict or None
-        As `attended` returns it; None if the model does not pool by attention.
-
-    Raises
-    ------
-    InputError
-        If there is not exactly one object, it cannot be used, or no registered survey knows the
-        file.
-    """
-    with fits.open(path) as hdus:
-        known = claims(path, hdus)
-    if not known:
-        surveys = ", ".join(get_manager().entries("survey"))
-        raise InputError(f"no survey knows such a file: expected one of {surveys}")
-    embedding = embed(path, model=model, errors="raise").astroclip.rows()
-    if len(embedding) != 1:
-        raise InputError(f"the file holds {len(embedding)} objects: expected one")
-    try:
-        attention = attended(path, model)
-    except InputError:
-        attention = None
-    return embedding[0], portrait(path, model), attention
 
 
 def _middles(edges):

@@ -16,10 +16,9 @@ from astroclip_astro.catalog.map_files import map_path
 from astroclip_astro.catalog.maps import make_map
 from astroclip_astro.catalog.recipes import Objects
 from astroclip_astro.errors import AstroclipError, InputError
+from astroclip_astro.explorer.access import Headers, names_of, put_before
 from astroclip_astro.explorer.atlas import Atlas
-from astroclip_astro.explorer.gate import Headers, names_of, put_before
 from astroclip_astro.explorer.page import Page
-from astroclip_astro.explorer.portrait import sitting
 from astroclip_astro.explorer.raster import warm
 from astroclip_astro.explorer.search import neighbours, vectors_of
 from astroclip_astro.explorer.uploads import Uploads
@@ -192,7 +191,7 @@ def _atlas(catalog, objects):
 
 def _uploads(atlas):
     # By its name, so that the process that reads files says of each what is missing.
-    return Uploads(sitting, atlas.catalog.model, largest=_LARGEST)
+    return Uploads(model=atlas.catalog.model, largest=_LARGEST)
 
 
 def _warm(atlas):

@@ -9,38 +9,61 @@ from pathlib import Path
 
 from astroclip_astro.errors import AstroclipError, InputError
 
-__all__ = ["embedded", "serve"]
+__all__ = ["embed_file", "serve"]
 
 _LONGEST_MESSAGE = 1000
 
 
-def embedded(path, model):
-    """Embed a file, and read its objects.
+def embed_file(path, model):
+    """Embed what is in a file, and make all that the page shows of it.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file.
+        A FITS file with one object.
     model : GalaxyModel
         What embeds it.
 
     Returns
     -------
-    embeddings : xarray.DataArray
-        As `astroclip_astro.embed` returns it: a vector, or one for each object of the file.
-    objects : list of Record
-        What was embedded, in the same order.
+    embedding : xarray.DataArray
+        Dims ("feature",).
+    portrait : Picture, Trace or None
+        As `astroclip_astro.explorer.portrait.portrait` returns it.
+    attention : dict or None
+        As `astroclip_astro.explorer.portrait.attended` returns it; None if the model does not pool
+        by attention.
 
     Raises
     ------
     InputError
-        If one of the objects cannot be embedded.
+        If there is not exactly one object, it cannot be used, or no registered survey knows the
+        file.
     """
-    from astroclip_astro.api import embed
-    from astroclip_astro.inputs import records
+    from astropy.io import fits
 
-    embeddings = embed(path, model=model, errors="raise", progress=False)
-    return embeddings, list(records(path, preprocessing=model.preprocessing))
+    from astroclip_astro.api import embed
+    from astroclip_astro.explorer.portrait import attended, portrait
+    from astroclip_astro.plugins import get_manager
+    from astroclip_astro.surveys.files import claims
+
+    with fits.open(path) as hdus:
+        known = claims(path, hdus)
+    if not known:
+        surveys = ", ".join(get_manager().entries("survey"))
+        raise InputError(
+            f"no survey knows such a file: expected one of {surveys}", object_id=path.name
+        )
+    embedding = embed(path, model=model, errors="raise").astroclip.rows()
+    if len(embedding) != 1:
+        raise InputError(
+            f"the file holds {len(embedding)} objects: expected one", object_id=path.name
+        )
+    try:
+        attention = attended(path, model)
+    except InputError:
+        attention = None
+    return embedding[0], portrait(path, model), attention
 
 
 def serve(task):

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from astroclip_astro.errors import AstroclipError, InputError
-from astroclip_astro.explorer.upload_reader import embedded
+from astroclip_astro.explorer.upload_reader import embed_file
 
 __all__ = ["Uploads"]
 
@@ -53,7 +53,7 @@ class Uploads:
     work : callable
         Called in that process as ``work(path, model)`` with a `pathlib.Path` and a `GalaxyModel`;
         what it returns is pickled and handed on. A function of a module that can be imported, not
-        of ``__main__``; by default `~astroclip_astro.explorer.upload_reader.embedded`.
+        of ``__main__``; by default `~astroclip_astro.explorer.upload_reader.embed_file`.
     model : str, path-like or GalaxyModel, optional
         As `astroclip_astro.embed` takes it, such as ``EmbeddingCatalog.model``. It computes on the
         CPU.
@@ -77,8 +77,7 @@ class Uploads:
     --------
     >>> from astroclip_astro.explorer.uploads import Uploads
     >>> uploads = Uploads()
-    >>> uploads.warm()  # doctest: +SKIP
-    >>> vector, objects = uploads.read("spec.fits", content)  # doctest: +SKIP
+    >>> vector, portrait, attention = uploads.read("spec.fits", content)  # doctest: +SKIP
     >>> uploads.read("../galaxy.jpg", b"\xff\xd8\xff\xe0")
     Traceback (most recent call last):
         ...
@@ -88,7 +87,7 @@ class Uploads:
     """
 
     def __init__(
-        self, work=embedded, model=None, *, largest=32 * _MIB, seconds=60, memory=2048 * _MIB
+        self, work=embed_file, model=None, *, largest=32 * _MIB, seconds=60, memory=2048 * _MIB
     ):
         self.largest = largest
         self.seconds = seconds
@@ -99,10 +98,6 @@ class Uploads:
         self._lock = threading.Lock()  # of the two above
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + _WAITING)
-
-    def warm(self):
-        """Start the process now rather than with the first file, without waiting for it."""
-        self._running()
 
     def read(self, name, content):
         """Read a file.

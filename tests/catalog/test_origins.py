@@ -22,22 +22,11 @@ from astroclip_astro.catalog.recipes.origins import ORIGINS, write_origins
 from astroclip_astro.errors import CatalogError, InputError
 from astroclip_astro.plot import neighbors_sheet
 from astroclip_astro.simulate import MockSurvey
+from tests.catalog.recipe_texts import FILES, MOCKS, TABLE
 
 kinds = import_module("astroclip_astro.catalog.recipes.kinds")
 origins = import_module("astroclip_astro.catalog.recipes.origins")
 
-HEAD = """
-name = "mine"
-title = "My galaxies"
-summary = "Some of them."
-licence = "CC-BY-4.0"
-citation = "me"
-model = "astroclip-mini"
-modalities = ["image", "spectrum"]
-"""
-MOCKS = HEAD + '[[sources]]\nname = "mocks"\nkind = "mocks"\n'
-FILES = HEAD + '[[sources]]\nname = "files"\nkind = "files"\n'
-TABLE = HEAD + '[[sources]]\nname = "table"\nkind = "table"\n'
 BOTH = ("image", "spectrum")
 
 

@@ -21,24 +21,13 @@ from astroclip_astro.errors import CatalogError, InputError, PluginError
 from astroclip_astro.plugins import get_manager
 from astroclip_astro.plugins.folders import CATALOGS
 from astroclip_astro.simulate import MockSurvey
+from tests.catalog.recipe_texts import FILES, HEAD, MOCKS, TABLE
 
 builder = import_module("astroclip_astro.catalog.recipes.builder")
 gathering = import_module("astroclip_astro.catalog.recipes.gathering")
 kinds = import_module("astroclip_astro.catalog.recipes.kinds")
 
 NAMES = ["desi-dr1-legacy-dr10", "desi-edr-legacy-dr9", "mocks", "my-fits", "sdss-spectra"]
-HEAD = """
-name = "mine"
-title = "My galaxies"
-summary = "Some of them."
-licence = "CC-BY-4.0"
-citation = "me"
-model = "astroclip-mini"
-modalities = ["image", "spectrum"]
-"""
-MOCKS = HEAD + '[[sources]]\nname = "mocks"\nkind = "mocks"\n'
-FILES = HEAD + '[[sources]]\nname = "files"\nkind = "files"\n'
-TABLE = HEAD + '[[sources]]\nname = "table"\nkind = "table"\n'
 
 
 def recipe_of(folder, text):

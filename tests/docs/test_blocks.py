@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from matplotlib import pyplot as plt
 
 from astroclip_astro.plugins import get_manager
 from tests.docs.not_run import NOT_RUN
@@ -128,7 +129,9 @@ def reader(request, tmp_path, monkeypatch, programs, install):
         names = make(folder, stack.enter_context, install)
         get_manager.cache_clear()
         yield Reader(page, folder, environ, {"__name__": "__page__"} | names)
-    log.setLevel(level)  # which a page may have changed
+    # What a page may leave behind.
+    log.setLevel(level)
+    plt.close("all")
     get_manager.cache_clear()
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):

@@ -15,12 +15,13 @@ from astroclip_astro.catalog.recipes.sources import Found
 from astroclip_astro.embedding_schema import unknown_columns
 from astroclip_astro.embeddings import concat, make_embeddings
 from astroclip_astro.errors import InputError, ProvenanceError
-from astroclip_astro.explorer import search, tables, told
+from astroclip_astro.explorer import answers, search, tables
 from astroclip_astro.explorer.atlas import Atlas
 from astroclip_astro.explorer.colouring import Colouring
-from astroclip_astro.explorer.portrait import Picture, Trace, sitting
+from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.predictions import predictions
 from astroclip_astro.explorer.raster import raster
+from astroclip_astro.explorer.upload_reader import embed_file
 from astroclip_astro.explorer.view import Dropped
 from astroclip_astro.quality import Quality
 from astroclip_astro.simulate import MockSurvey
@@ -263,14 +264,14 @@ def test_attention_is_where_it_is_or_nothing(atlas, names):
 
 def test_values_of_an_object(atlas, catalog, names):
     units = catalog.schema.units
-    shown = {one["name"]: one for one in told.columns(atlas.values(names[1]), units)}
+    shown = {one["name"]: one for one in answers.columns(atlas.values(names[1]), units)}
     row = catalog.table(where=f"object_id = '{names[1]}'")[0]
     assert float(shown["log_mass"]["text"]) == pytest.approx(row["log_mass"].value, rel=1e-3)
     assert shown["kind"]["text"] == "galaxy"
     assert shown["ra"]["unit"] == "deg"
-    unknown = {one["name"]: one for one in told.columns(atlas.values(names[2]), units)}
+    unknown = {one["name"]: one for one in answers.columns(atlas.values(names[2]), units)}
     assert unknown["log_mass"]["text"] == "unknown"
-    without = {one["name"]: one for one in told.columns(atlas.values(WITHOUT), units)}
+    without = {one["name"]: one for one in answers.columns(atlas.values(WITHOUT), units)}
     assert without["image_snr"]["text"] == "unknown"
 
 
@@ -278,10 +279,10 @@ def test_offsets_are_of_the_neighbour(catalog, names):
     vectors = search.vectors_of(catalog, names[4])
     redshift = float(vectors[0].redshift[0])
     (first, *_) = search.neighbours(catalog, vectors, k=3, itself=names[4])
-    for row, shown in zip(first.table, told.neighbours(first, redshift)["rows"], strict=True):
+    for row, shown in zip(first.table, answers.neighbours(first, redshift)["rows"], strict=True):
         assert shown["object"] == row["object_id"]
         assert shown["offset"] == f"Δz {row['redshift'] - redshift:+.3f}"
-    unknown = told.neighbours(first, np.nan)["rows"]
+    unknown = answers.neighbours(first, np.nan)["rows"]
     assert {one["offset"] for one in unknown} == {"Δz unknown"}
 
 
@@ -289,7 +290,7 @@ def test_a_column_that_is_unknown_of_all_has_no_colours():
     for values in (["", ""], [0, 0]):
         colouring = Colouring.of("kind", MaskedColumn(values, mask=True))
         assert np.isnan(colouring.values).all()
-        assert told.legend(colouring)["label"] == "kind"
+        assert answers.legend(colouring)["label"] == "kind"
         place, every = np.zeros(2), np.ones(2, bool)
         window, size = (-1, 1, -1, 1), (8, 8)
         drawn = raster(place, place, window, size, shown=every, chosen=every, colouring=colouring)
@@ -327,18 +328,18 @@ def test_predictions_are_those_of_predict(catalog, names):
             assert one.median == pytest.approx(middle)
             assert one.below == pytest.approx(middle - low)
             assert one.above == pytest.approx(high - middle)
-    shown = told.predicted(list(found.values()))
+    shown = answers.predicted(list(found.values()))
     assert {"age [Gyr]", "redshift"} <= {row["name"] for row in shown}
     assert all({"image", "spectrum"} & row.keys() for row in shown)
 
 
-def test_a_sitting_is_the_embedding_and_the_portrait(mocks, tmp_path):
+def test_a_file_gives_its_embedding_and_portrait(mocks, tmp_path):
     path = tmp_path / "cutout.fits"
     cutout = mocks.cutout(30)
     header = cutout.wcs.to_header()
     header.update(SURVEY="LegacySurvey", BANDS="grz", IMAGEW=152, IMAGEH=152)
     fits.PrimaryHDU(cutout.data.astype(">f4"), header).writeto(path)
-    embedding, portrait, attention = sitting(path, aa.load_model())
+    embedding, portrait, attention = embed_file(path, aa.load_model())
     np.testing.assert_allclose(embedding.values, aa.embed(path).values, atol=1e-6)
     assert isinstance(portrait, Picture)
     assert np.shape(attention["weight"]) == (8, 8)
@@ -348,4 +349,4 @@ def test_a_file_that_no_survey_knows(tmp_path):
     path = tmp_path / "else.fits"
     fits.PrimaryHDU(np.zeros((4, 4))).writeto(path)
     with pytest.raises(InputError, match=r"no survey knows .* legacysurvey"):
-        sitting(path, aa.load_model())
+        embed_file(path, aa.load_model())

@@ -20,6 +20,7 @@ from astropy.table import Table
 
 import astroclip_astro as aa
 from astroclip_astro.errors import AstroclipError, InputError
+from astroclip_astro.explorer.portrait import Picture, Trace
 from astroclip_astro.explorer.uploads import Uploads
 from astroclip_astro.simulate import MockSurvey
 
@@ -32,7 +33,7 @@ WORK = """
 
     from astropy.io import fits
 
-    from astroclip_astro.explorer.upload_reader import embedded
+    from astroclip_astro.explorer.upload_reader import embed_file
 
     def work(path, model):
         print("this must not come between the answers")
@@ -52,7 +53,7 @@ WORK = """
             return [bytearray(50 << 20) for _ in range(1000)]
         if mischief == "raise":
             raise RuntimeError(f"in \\x1b[31m {path}" + 5000 * "!")
-        return embedded(path, model)
+        return embed_file(path, model)
 """
 
 
@@ -80,7 +81,6 @@ def temporary(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shared(work, temporary):
     uploads = Uploads(work, memory=1 << 30)
-    uploads.warm()
     yield uploads
     uploads.close()
 
@@ -135,7 +135,7 @@ def refused(uploads, content, name="galaxy.fits"):
 def is_vector_or_reason(uploads, content):
     """Whether what comes of a file is a vector, or an error that names it."""
     try:
-        embedding, _ = uploads.read("galaxy.fits", content)
+        embedding, *_ = uploads.read("galaxy.fits", content)
     except InputError as error:
         return str(error).startswith("galaxy")
     return bool(np.isfinite(embedding).all())
@@ -157,13 +157,14 @@ def test_vectors_are_those_of_embed(uploads, tmp_path, content, name, modality):
     path = tmp_path / name
     path.write_bytes(content)
     expected = aa.embed(path, device="cpu")
-    embedding, (record,) = uploads.read(f"/home/me/{name}", content)
+    embedding, portrait, _ = uploads.read(f"/home/me/{name}", content)
     np.testing.assert_allclose(embedding, expected, rtol=0, atol=1e-5)
     assert np.linalg.norm(embedding) > 0.1
     for coordinate in ("object_id", "ra", "dec", "modality", "survey", "coverage", "quality"):
         np.testing.assert_array_equal(embedding[coordinate], expected[coordinate])
-    assert record.modality == modality
-    assert record.object_id == embedding["object_id"].item() == Path(name).stem
+    assert embedding["modality"].item() == modality
+    assert isinstance(portrait, Picture if modality == "image" else Trace)
+    assert portrait.object_id == embedding["object_id"].item() == Path(name).stem
     assert embedding.attrs["weights_sha256"] == expected.attrs["weights_sha256"]
 
 
@@ -259,7 +260,7 @@ def test_what_the_package_refuses(uploads, temporary):
         (nothing, "galaxy: no vector can be made of it (PARTIAL_COVERAGE, MOSTLY"),
         (spectrum_file(BUNIT="Jy<b>furlong"), "galaxy.fits: BUNIT 'Jy<b>furlong' is not"),
         (spectrum_file(BUNIT="m"), "galaxy"),
-        (as_bytes(fits.PrimaryHDU(np.ones((9, 9)))), "galaxy.fits: no registered survey knows it"),
+        (as_bytes(fits.PrimaryHDU(np.ones((9, 9)))), "galaxy.fits: no survey knows such a file"),
         (cutout_file(BANDS="ugr"), "galaxy"),
     ):
         told = refused(uploads, content)
@@ -294,7 +295,6 @@ def test_next_file_is_read_by_a_new_process(uploads, monkeypatch, tmp_path, kind
     assert told.startswith(reason)
     assert len(told) < 1100
     assert not exists(pid)
-    uploads.warm()
     assert uploads.read("galaxy.fits", mischief("where"))[1] != pid
 
 
@@ -321,7 +321,7 @@ def test_not_many_wait_for_their_turn(uploads, tmp_path):
         thread.join()
     told = outcomes[11:]
     assert len(told) == 9
-    assert all("no registered survey knows it" in message for message in told)
+    assert all("no survey knows such a file" in message for message in told)
 
 
 def test_close_leaves_nothing_behind(uploads, tmp_path):
@@ -367,7 +367,7 @@ def test_loaded_model_is_taken_along_and_the_process_ends_with_its_parent(make_t
         assert not {"torch", "astropy", "panel"} & set(sys.modules)
         model = pickle.load(open("toy.pickle", "rb"))
         uploads = Uploads(model=model)
-        embedding, objects = uploads.read("galaxy.fits", open("galaxy.fits", "rb").read())
+        embedding, *_ = uploads.read("galaxy.fits", open("galaxy.fits", "rb").read())
         print(uploads._process._process.pid, embedding.attrs["model"], *embedding.values)
         sys.stdout.flush()
         os.kill(os.getpid(), signal.SIGKILL)

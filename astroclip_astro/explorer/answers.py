@@ -179,7 +179,7 @@ def distance(arcsec):
 
     Examples
     --------
-    >>> from astroclip_astro.explorer.told import distance
+    >>> from astroclip_astro.explorer.answers import distance
     >>> distance(3.21), distance(90), distance(7200)
     ('3.2″', '1.5′', '2.00°')
     """

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from astroclip_astro.explorer.gate import put_before
+from astroclip_astro.explorer.access import put_before
 
 
 @pytest.mark.parametrize("names", [{"localhost"}, {"localhost", "box", "box.example"}])

@@ -82,7 +82,7 @@ def names_of(address):
 
     Examples
     --------
-    >>> from astroclip_astro.explorer.gate import names_of
+    >>> from astroclip_astro.explorer.access import names_of
     >>> names_of("127.0.0.1")
     {'localhost'}
     """
