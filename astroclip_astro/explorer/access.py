@@ -17,7 +17,6 @@ _ANSWERED = (
     r"/ws",
     r"/favicon\.ico",
     r"/static/(js|extensions/panel)/(?!.*\.\.)([\w@^./-]|%5E)+",
-    r"/components/astroclip_astro\.explorer\.page/Page/_stylesheets/page\.css",
 )
 
 # Bokeh's and Panel's pages have scripts and styles in them, and modules as blobs. Nothing comes

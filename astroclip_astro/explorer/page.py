@@ -68,7 +68,8 @@ class Page(pn.custom.JSComponent):
     _listened_to, _detail = False, None
 
     _esm = Path(__file__).parent / "page.js"
-    _stylesheets = [Path(__file__).parent / "page.css"]  # noqa: RUF012, Panel wants a list
+    # Its text, not its path: a file would be fetched, and the page be seen without it before.
+    _stylesheets = [(Path(__file__).parent / "page.css").read_text("utf-8")]  # noqa: RUF012
 
     def __init__(self, atlas, uploads, *, samp=True, served=True, query="", **options):
         self._atlas, self._uploads, self._samp = atlas, uploads, samp

@@ -354,7 +354,7 @@ PATHS = [
     "/static/extensions/panel", "/static/extensions/panel/", "/static/js/", "/static/",
     "/components/astroclip_astro.explorer.page/Page/_stylesheets/{up}{secret}",
     "/components/astroclip_astro.explorer.page/Page/_stylesheets/{secret}",
-    "/components/astroclip_astro.explorer.page/Page/_stylesheets/page.js",
+    "/components/astroclip_astro.explorer.page/Page/_stylesheets/page.css",
     "/components/astroclip_astro.explorer.page/Page/_esm/page.js",
     "/components/panel.config/panel_extension/_css/{secret}", "/components/", "/components",
     "/components/planted/Planted/_css/x", "/components/pip.__main__/x/_css/x",
