@@ -21,7 +21,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, embed_dim, num_heads, token_dim, dropout):
         super().__init__()
-        self.query = nn.Parameter(torch.randn(1, 1, embed_dim))
+        self.query = nn.Parameter(nn.init.normal_(torch.empty(1, 1, embed_dim)))
         self.multihead_attn = nn.MultiheadAttention(
             embed_dim, num_heads, batch_first=True, kdim=token_dim, vdim=token_dim
         )
