@@ -78,6 +78,9 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
+    # Its linear layers bring what comes in to the type of their weights.
+    takes_bfloat16 = True
+
     def __init__(self, width, num_heads, dropout):
         super().__init__()
         self.layernorm1 = nn.LayerNorm(width)

@@ -82,6 +82,9 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block with LayerScale."""
 
+    # Its linear layers bring what comes in to the type of their weights.
+    takes_bfloat16 = True
+
     def __init__(self, width, num_heads, layerscale_init):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=_EPS)

@@ -141,7 +141,14 @@ def save_model(model, path, *, name, dtype=torch.float32, **about):
     ------
     TypeError
         If the model is none of the package's classes, such as a companion (`save_companion`).
+    ValueError
+        If its weights are rounded (`GalaxyModel.compute_in`).
     """
+    if model.compute_dtype != model.dtype:
+        raise ValueError(
+            f"the weights of {model.name!r} are rounded to {model.provenance['dtype']}: load the "
+            "model in float32 to save it"
+        )
     if type(model).__name__ not in _CLASSES:
         raise TypeError(
             f"{type(model).__name__} is none of {', '.join(_CLASSES)}: a companion is written by "
