@@ -31,6 +31,7 @@ def embed(
     model=None,
     survey=None,
     device="auto",
+    dtype="auto",
     batch_size=None,
     progress=None,
     errors=None,
@@ -55,6 +56,10 @@ def embed(
         frame.
     device : str or torch.device
         ``"auto"`` takes CUDA or MPS where there is one; ignored for a model already loaded.
+    dtype : {"auto", "float32", "bfloat16"}
+        Type of the large matrix products, as `GalaxyModel.compute_in` takes it. ``"auto"`` is
+        bfloat16 for large models, not the bundled one, on processors that are faster with it; a
+        model already loaded stays as it is. Vectors of both types can be compared with each other.
     batch_size : int, optional
         Objects per forward pass; by default 32 on the CPU and 128 elsewhere.
     progress : bool, optional
@@ -71,8 +76,8 @@ def embed(
         Vectors, float32. One object gives dims ``("feature",)``; a collection, also of one, gives
         ``("object", "feature")`` in the order given. Coordinates: ``object_id``, ``ra`` and ``dec``
         (deg), ``modality``, ``survey``, ``redshift`` (as the file states it), ``coverage``,
-        ``snr``, ``quality`` (see `Quality`). Attributes say which model, weights, preprocessing and
-        versions made them.
+        ``snr``, ``quality`` (see `Quality`). Attributes say which model, weights, preprocessing,
+        dtype and versions made them.
 
     Raises
     ------
@@ -102,7 +107,13 @@ def embed(
         raise ValueError(f"errors is {errors!r}, expected 'raise' or 'flag'")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
-    model = as_model(model, str(device))
+    model = as_model(model, str(device), str(dtype))
+    made_in, wanted = model.provenance["dtype"], str(dtype).removeprefix("torch.")
+    if wanted not in ("auto", made_in):
+        raise ValueError(
+            f"dtype is {wanted!r} and model {model.name!r} was loaded in {made_in}: pass its name, "
+            f"or load it by load_model(…, dtype={wanted!r})"
+        )
     single = is_single(obj, model.modalities)
     batch_size = batch_size or (32 if model.device.type == "cpu" else 128)
     stream = records(obj, preprocessing=model.preprocessing, survey=survey)

@@ -41,6 +41,14 @@ def test_the_front_door_is_imported_when_it_is_used():
     assert "torch" in modules_after("import astroclip_astro as aa; aa.embed")
 
 
+def test_loading_a_model_does_not_import_the_compiler_of_torch():
+    code = (
+        "import sys, astroclip_astro as aa\naa.load_model()\nprint('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_what_embed_returns_has_the_accessor_in_a_new_process():
     code = "import astroclip_astro as aa; print(aa.embed([]).astroclip.flags)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

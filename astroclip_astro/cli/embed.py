@@ -30,6 +30,13 @@ __all__ = ["embed"]
     "--survey", type=Registered("survey"), help="How to read the files; default: recognise each."
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the network; auto: bfloat16 for large models where it is faster.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Objects per forward pass.")
 @click.option(
     "--errors",
@@ -40,7 +47,7 @@ __all__ = ["embed"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @printing
-def embed(files, output, model, survey, device, batch_size, errors, overwrite, report):
+def embed(files, output, model, survey, device, dtype, batch_size, errors, overwrite, report):
     """Embed spectra and cutouts from FILES.
 
     Every object of every file becomes one row, in the order given.
@@ -59,6 +66,7 @@ def embed(files, output, model, survey, device, batch_size, errors, overwrite, r
         model=model,
         survey=survey,
         device=device,
+        dtype=dtype,
         batch_size=batch_size,
         errors=errors,
     )

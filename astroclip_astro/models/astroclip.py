@@ -21,7 +21,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, embed_dim, num_heads, token_dim, dropout):
         super().__init__()
-        self.query = nn.Parameter(torch.randn(1, 1, embed_dim))
+        self.query = nn.Parameter(nn.init.normal_(torch.empty(1, 1, embed_dim)))
         self.multihead_attn = nn.MultiheadAttention(
             embed_dim, num_heads, batch_first=True, kdim=token_dim, vdim=token_dim
         )
@@ -30,15 +30,22 @@ class CrossAttention(nn.Module):
 
     def forward(self, tokens, return_attention=False):
         """Pool tokens (B, T, token_dim) to (B, embed_dim), with weights (B, head, T) or None."""
-        pooled, weights = self.multihead_attn(
-            self.query.expand(len(tokens), -1, -1),
-            tokens,
-            tokens,
-            need_weights=return_attention,
-            average_attn_weights=False,
-        )
-        pooled = self.layernorm(self.dropout(pooled)).squeeze(1)
-        return pooled, None if weights is None else weights.squeeze(2)
+        attention = self.multihead_attn
+        packed, heads = attention.in_proj_weight, attention.num_heads
+        separate = (attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight)
+        to_query, to_key, to_value = separate if packed is None else packed.chunk(3)
+        # The bias of the keys adds the same to all scores, which the softmax does not see.
+        query_bias, _, value_bias = attention.in_proj_bias.chunk(3)
+        # There is one query: to take it to the tokens, and their mean to the values, spares the
+        # projection of every token to a key and a value.
+        query = F.linear(self.query[0, 0], to_query, query_bias).unflatten(0, (heads, -1))
+        query = query * query.shape[-1] ** -0.5
+        query = torch.einsum("hw,hwt->ht", query, to_key.unflatten(0, (heads, -1)))
+        weights = (tokens @ query.T).softmax(1).transpose(1, 2)
+        values = torch.einsum("bht,hwt->bhw", weights @ tokens, to_value.unflatten(0, (heads, -1)))
+        pooled = attention.out_proj(values.flatten(1) + value_bias)
+        pooled = self.layernorm(self.dropout(pooled))
+        return pooled, weights if return_attention else None
 
 
 class Encoder(nn.Module):

@@ -9,10 +9,17 @@ import torch
 from torch import nn
 
 from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.models.products import bfloat16_pays
 from astroclip_astro.notebooks import html_table
 from astroclip_astro.quality import Quality
 
 __all__ = ["GalaxyModel"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Numbers in the layers from which on "auto" considers bfloat16: with less, it is not the network
+# that takes the time.
+_LARGE = 30_000_000
 
 
 class GalaxyModel(nn.Module):
@@ -91,11 +98,12 @@ class GalaxyModel(nn.Module):
 
     @property
     def provenance(self):
-        """What its embeddings carry of it: model, weights_sha256, preprocessing (dict of str)."""
+        """What its embeddings carry: model, weights_sha256, preprocessing, dtype (dict of str)."""
         return {
             "model": self.name,
             "weights_sha256": self.weights_sha256,
             "preprocessing": self.preprocessing_hash,
+            "dtype": str(self.compute_dtype).removeprefix("torch."),
         }
 
     @property
@@ -107,6 +115,63 @@ class GalaxyModel(nn.Module):
     def dtype(self):
         """Type of the parameters (torch.dtype)."""
         return next(self.parameters()).dtype
+
+    def _reducible(self):
+        """Linear layers that may have weights of less precision than the rest."""
+        blocks = (m for m in self.modules() if getattr(m, "takes_bfloat16", False))
+        return [layer for m in blocks for layer in m.modules() if isinstance(layer, nn.Linear)]
+
+    @property
+    def compute_dtype(self):
+        """Type that the transformers' matrix products are computed in (torch.dtype)."""
+        layers = self._reducible()
+        return layers[0].weight.dtype if layers else self.dtype
+
+    def compute_in(self, dtype):
+        """Choose the type that the transformers' matrix products are computed in.
+
+        Everything else stays in float32: the normalisation of the input, LayerNorm, the sums along
+        the network, the pooling and the heads.
+
+        Parameters
+        ----------
+        dtype : {"auto", "float32", "bfloat16"} or torch.dtype
+            ``"auto"`` takes bfloat16 for large models where the device computes in it clearly
+            faster, on a CPU by measuring it once, and otherwise changes nothing.
+
+        Returns
+        -------
+        GalaxyModel
+            The model itself. Its weights are rounded: what they were is lost.
+
+        Raises
+        ------
+        ValueError
+            If the type is another one, or the weights have been rounded already.
+
+        Examples
+        --------
+        >>> from astroclip_astro import load_model
+        >>> load_model().compute_in("bfloat16").compute_dtype
+        torch.bfloat16
+        """
+        layers = self._reducible()
+        name = str(dtype).removeprefix("torch.")
+        if name == "auto":
+            large = sum(layer.weight.numel() for layer in layers) >= _LARGE
+            if not (large and _bfloat16_pays(self.device)):
+                return self
+            name = "bfloat16"
+        if name not in _DTYPES:
+            raise ValueError(f"dtype is {name!r}, expected 'auto', 'float32' or 'bfloat16'")
+        wanted = _DTYPES[name]
+        if wanted == torch.float32 and self.compute_dtype == torch.bfloat16:
+            raise ValueError(
+                f"the weights of {self.name!r} are rounded to bfloat16: load the model anew"
+            )
+        for layer in layers:
+            layer.to(wanted)
+        return self
 
     @property
     def embed_dim(self):
@@ -196,7 +261,7 @@ class GalaxyModel(nn.Module):
                 ("modalities", ", ".join(self.modalities)),
                 ("vectors", f"{self.embed_dim} numbers"),
                 ("parameters", f"{sum(p.numel() for p in self.parameters()):,}"),
-                ("device", f"{self.device}, {self.dtype}".replace("torch.", "")),
+                ("device", f"{self.device}, {self.compute_dtype}".replace("torch.", "")),
                 ("SHA-256 of the weights", self.weights_sha256 or "not saved"),
             ],
         )
@@ -216,3 +281,9 @@ class GalaxyModel(nn.Module):
             f"<{type(self).__name__} {self.name!r}: {modalities} to {self.embed_dim} numbers, "
             f"{parameters / 1e6:.1f} M parameters>"
         )
+
+
+def _bfloat16_pays(device):
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bfloat16_pays()

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from astroclip_astro.models.base import GalaxyModel
+from astroclip_astro.models.products import attend, in_pieces, linear
 
 __all__ = ["MLP", "SpecFormer"]
 
@@ -44,7 +45,7 @@ class MLP(nn.Module):
         torch.Tensor
             Same shape.
         """
-        return self.dropout(self.decoder(F.gelu(self.encoder(x))))
+        return self.dropout(linear(self.decoder, linear(self.encoder, x, gelu=True)))
 
 
 class SelfAttention(nn.Module):
@@ -59,7 +60,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x, return_attention=False):
         """Attend; returns (B, T, width) and, on request, weights (B, head, T, T)."""
-        q, k, v = self.attention(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = linear(self.attention, x)
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         # On a CPU, torch's fused attention takes several times as long backwards as this.
         if return_attention or (x.device.type == "cpu" and torch.is_grad_enabled()):
@@ -67,15 +69,17 @@ class SelfAttention(nn.Module):
             # Autocast would bring the largest tensor of all to single precision and back.
             with torch.autocast(x.device.type, enabled=False):
                 weights = scores.softmax(-1)
-            mixed = F.dropout(weights, dropout) @ v
+            mixed = (F.dropout(weights, dropout) @ v).transpose(1, 2).flatten(2)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        mixed = self.projection(mixed.transpose(1, 2).flatten(2))
-        return mixed, weights if return_attention else None
+            mixed = attend(q, k, v, dropout)
+        return linear(self.projection, mixed), weights if return_attention else None
 
 
 class Block(nn.Module):
     """Pre-norm transformer block."""
+
+    # Its linear layers bring what comes in to the type of their weights.
+    takes_bfloat16 = True
 
     def __init__(self, width, num_heads, dropout):
         super().__init__()
@@ -87,8 +91,9 @@ class Block(nn.Module):
     def forward(self, x, return_attention=False):
         """Map tokens (B, T, width) to tokens, with the attention weights or None."""
         mixed, weights = self.attention(self.layernorm1(x), return_attention)
-        x = x + mixed
-        return x + self.mlp(self.layernorm2(x)), weights
+        # Sums of two types are slow; what is summed up is in the type of x.
+        x = x + mixed.to(x.dtype)
+        return x + self.mlp(self.layernorm2(x)).to(x.dtype), weights
 
 
 class SpecFormer(GalaxyModel):
@@ -237,6 +242,11 @@ class SpecFormer(GalaxyModel):
         """
         position = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.data_embed(tokens) + self.position_embed(position)
+        if return_attention:
+            return self._run_blocks(x, True)
+        return in_pieces(self._run_blocks, x)
+
+    def _run_blocks(self, x, return_attention=False):
         attention = []
         for block in self.blocks:
             x, weights = block(x, return_attention)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from astroclip_astro.models.base import GalaxyModel
+from astroclip_astro.models.products import attend, in_pieces, linear
 
 __all__ = ["VisionTransformer"]
 
@@ -39,18 +40,18 @@ class Attention(nn.Module):
 
     def forward(self, x, return_attention=False):
         """Attend; returns (B, T, width) and, on request, weights (B, head, T, T)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = linear(self.qkv, x)
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         # On a CPU, torch's fused attention takes several times as long backwards as this.
         if return_attention or (x.device.type == "cpu" and torch.is_grad_enabled()):
             scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
             # Autocast would bring the largest tensor of all to single precision and back.
             with torch.autocast(x.device.type, enabled=False):
                 weights = scores.softmax(-1)
-            mixed = weights @ v
+            mixed = (weights @ v).transpose(1, 2).flatten(2)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v)
-        mixed = self.proj(mixed.transpose(1, 2).flatten(2))
-        return mixed, weights if return_attention else None
+            mixed = attend(q, k, v)
+        return linear(self.proj, mixed), weights if return_attention else None
 
 
 class LayerScale(nn.Module):
@@ -75,11 +76,14 @@ class MLP(nn.Module):
 
     def forward(self, x):
         """Map tokens (B, T, width) to tokens."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return linear(self.fc2, linear(self.fc1, x, gelu=True))
 
 
 class Block(nn.Module):
     """Pre-norm transformer block with LayerScale."""
+
+    # Its linear layers bring what comes in to the type of their weights.
+    takes_bfloat16 = True
 
     def __init__(self, width, num_heads, layerscale_init):
         super().__init__()
@@ -93,8 +97,9 @@ class Block(nn.Module):
     def forward(self, x, return_attention=False):
         """Map tokens (B, T, width) to tokens, with the attention weights or None."""
         mixed, weights = self.attn(self.norm1(x), return_attention)
-        x = x + self.ls1(mixed)
-        return x + self.ls2(self.mlp(self.norm2(x))), weights
+        # Sums of two types are slow; what is summed up is in the type of x.
+        x = x + self.ls1(mixed.to(x.dtype))
+        return x + self.ls2(self.mlp(self.norm2(x)).to(x.dtype)), weights
 
 
 class VisionTransformer(GalaxyModel):
@@ -207,6 +212,11 @@ class VisionTransformer(GalaxyModel):
         return grid.flatten(2).transpose(1, 2)
 
     def _run(self, x, return_attention=False):
+        if return_attention:
+            return self._run_blocks(x, True)
+        return in_pieces(self._run_blocks, x)
+
+    def _run_blocks(self, x, return_attention=False):
         attention = []
         for chunk in self.blocks:
             for block in chunk.values():

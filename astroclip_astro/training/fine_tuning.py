@@ -175,6 +175,11 @@ def fine_tune(
             f"model {base.name!r} is a companion, which is trained by align_companion(); to "
             f"fine-tune the model itself, take {base.base.name!r}"
         )
+    if base.compute_dtype != base.dtype:
+        raise InputError(
+            f"the weights of {base.name!r} are rounded to {base.provenance['dtype']}: load the "
+            "model in float32 to train it"
+        )
     found = list(records(obj, preprocessing=base.preprocessing, survey=survey))
     flux, modality = _inputs(found, base)
     values, *_ = read_targets(y, np.array([record.object_id for record in found]))

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from astroclip_astro.errors import WeightsError
 from astroclip_astro.models import AstroCLIP, SpecFormer, VisionTransformer
@@ -32,6 +33,15 @@ def file_sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class _WithoutValues(TorchFunctionMode):
+    """Skips `torch.nn.init`, as torch imports its compiler to draw values on the meta device."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def build(kind, config):
     """Build a model without weights.
 
@@ -55,7 +65,7 @@ def build(kind, config):
     if kind not in _CLASSES:
         raise WeightsError(f"model class {kind!r}: expected one of {', '.join(_CLASSES)}")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutValues():
             return _CLASSES[kind](**config)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{kind} does not take this configuration: {error}") from error
@@ -131,7 +141,14 @@ def save_model(model, path, *, name, dtype=torch.float32, **about):
     ------
     TypeError
         If the model is none of the package's classes, such as a companion (`save_companion`).
+    ValueError
+        If its weights are rounded (`GalaxyModel.compute_in`).
     """
+    if model.compute_dtype != model.dtype:
+        raise ValueError(
+            f"the weights of {model.name!r} are rounded to {model.provenance['dtype']}: load the "
+            "model in float32 to save it"
+        )
     if type(model).__name__ not in _CLASSES:
         raise TypeError(
             f"{type(model).__name__} is none of {', '.join(_CLASSES)}: a companion is written by "

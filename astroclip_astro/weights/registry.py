@@ -22,7 +22,7 @@ __all__ = ["DEFAULT_MODEL", "as_model", "bundled", "list_models", "load_model", 
 DEFAULT_MODEL = "astroclip-mini"
 
 
-def load_model(model=None, *, revision=None, config=None, device="auto"):
+def load_model(model=None, *, revision=None, config=None, device="auto", dtype="float32"):
     """Load a model, ready to embed.
 
     Parameters
@@ -37,11 +37,14 @@ def load_model(model=None, *, revision=None, config=None, device="auto"):
         of attention heads.
     device : str or torch.device
         ``"auto"`` takes CUDA or MPS where there is one, else the CPU.
+    dtype : {"float32", "bfloat16", "auto"} or torch.dtype
+        Type of the transformers' matrix products, as `GalaxyModel.compute_in` takes it. Models
+        that are to be trained need float32.
 
     Returns
     -------
     GalaxyModel
-        In eval mode, float32, without gradients. No random number is drawn and nothing printed.
+        In eval mode, without gradients. No random number is drawn and nothing printed.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def load_model(model=None, *, revision=None, config=None, device="auto"):
     WeightsError
         If the weights are damaged, unsafe, or do not fit.
     ValueError
-        If the device does not exist here.
+        If the device does not exist here, or the type is not one of these.
 
     Examples
     --------
@@ -76,16 +79,16 @@ def load_model(model=None, *, revision=None, config=None, device="auto"):
         entry = get_manager().get("model", name)
         loaded = get_manager().load("model", name)(entry, revision=revision)
         loaded.name = name
-    return loaded.to(target)
+    return loaded.to(target).compute_in(dtype)
 
 
 @lru_cache(maxsize=2)
-def _cached_model(name, device, changed):
+def _cached_model(name, device, dtype, changed):
     """Load a model; `changed` is when its file was, so that a new file is loaded anew."""
-    return load_model(name, device=device)
+    return load_model(name, device=device, dtype=dtype)
 
 
-def as_model(model, device="auto"):
+def as_model(model, device="auto", dtype="float32"):
     """Get a model ready to embed with, and keep it for the next time.
 
     Parameters
@@ -94,6 +97,8 @@ def as_model(model, device="auto"):
         As `astroclip_astro.embed` takes it.
     device : str
         Where to load it.
+    dtype : str
+        As `load_model` takes it; a model that is loaded already stays as it is.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def as_model(model, device="auto"):
         return model
     name = None if model is None else os.fspath(model)
     changed = os.stat(name).st_mtime_ns if name and os.path.isfile(name) else None
-    return _cached_model(name, device, changed)
+    return _cached_model(name, device, dtype, changed)
 
 
 def list_models():
