@@ -22,6 +22,7 @@ _COMMANDS = {
     "demo": "astroclip_astro.cli.demo:demo",
     "embed": "astroclip_astro.cli.embed:embed",
     "explore": "astroclip_astro.cli.explore:explore",
+    "export": "astroclip_astro.cli.export:export",
     "models": "astroclip_astro.cli.listings:models",
     "plugins": "astroclip_astro.cli.plugins:plugins",
     "predict": "astroclip_astro.cli.predict:predict",

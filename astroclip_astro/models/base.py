@@ -194,7 +194,8 @@ class GalaxyModel(nn.Module):
         Returns
         -------
         torch.Tensor
-            Shape (B, embed_dim), float32 (float64 if the parameters are), on the CPU.
+            Shape (B, embed_dim), float32 (float64 if the parameters are), on the CPU; NaN for an
+            object whose flux is not finite somewhere.
 
         Raises
         ------
@@ -217,7 +218,7 @@ class GalaxyModel(nn.Module):
         Returns
         -------
         torch.Tensor
-            Shape (B, embed_dim).
+            Shape (B, embed_dim); NaN for an object whose flux is not finite somewhere.
 
         Raises
         ------
@@ -229,7 +230,10 @@ class GalaxyModel(nn.Module):
             raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
         flux = flux.to(self.device, self.dtype)
         x = get_modality(modality).model_input(flux, self.preprocessing[modality])
-        return self._embedder(modality)(x)
+        vectors = self._embedder(modality)(x)
+        # The colours of an image are black where its flux is not finite: they would not tell.
+        finite = flux.flatten(1).isfinite().all(1, keepdim=True)
+        return vectors.masked_fill(~finite, torch.nan)
 
     def _embedder(self, modality):
         """What makes vectors of `Modality.model_input`."""

@@ -77,6 +77,9 @@ def bfloat16_pays():
 
 def _by_onednn(x, operations):
     """Whether a product is to be left to oneDNN."""
+    # Graphs get torch's own operators: who runs them has kernels of his own.
+    if torch.compiler.is_compiling():
+        return False
     if x.device.type != "cpu" or torch.is_grad_enabled() or operations < _LARGE:
         return False
     if torch.is_autocast_enabled("cpu") or x.dtype not in (torch.float32, torch.bfloat16):
@@ -188,7 +191,7 @@ def in_pieces(function, tokens):
     >>> in_pieces(torch.exp, torch.zeros(2, 3, 4)).shape
     torch.Size([2, 3, 4])
     """
-    if tokens.device.type != "cpu" or torch.is_grad_enabled():
+    if tokens.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return function(tokens)
     objects = max(1, _PIECE * torch.get_num_threads() // max(1, tokens[:1].numel()))
     if objects >= len(tokens):

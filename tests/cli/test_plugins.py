@@ -10,8 +10,8 @@ from astroclip_astro.cli.main import main
 from astroclip_astro.plugins import get_manager
 
 COMMANDS = [
-    "benchmark", "catalog", "completion", "demo", "embed", "explore", "models", "plugins",
-    "predict", "surveys", "tasks", "train",
+    "benchmark", "catalog", "completion", "demo", "embed", "explore", "export", "models",
+    "plugins", "predict", "surveys", "tasks", "train",
 ]  # fmt: skip
 
 
