@@ -1,6 +1,9 @@
-"""How a model shows itself."""
+"""How a model shows itself, and what it makes no vector of."""
 
 from xml.etree import ElementTree as ET
+
+import pytest
+import torch
 
 
 def test_html_says_what_it_is_and_no_name_breaks_it(make_toy):
@@ -18,3 +21,15 @@ def test_html_says_what_it_is_and_no_name_breaks_it(make_toy):
     expected = model.preprocessing_dict()
     assert settings == {(m, s): str(v) for m, one in expected.items() for s, v in one.items()}
     assert list(tree.iter("script")) == []
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("modality", ["spectrum", "image"])
+def test_flux_that_is_not_finite_gives_no_vector(modality, bad, make_toy):
+    model = make_toy()
+    flux = torch.rand(3, 7781, 1) if modality == "spectrum" else torch.rand(3, 3, 152, 152)
+    expected = model.encode(flux, modality)
+    flux[1].view(-1)[-1] = bad
+    found = model.encode(flux, modality)
+    assert found[1].isnan().all()
+    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
