@@ -250,3 +250,10 @@ def test_companions_are_exported_with_their_model(make_toy, tmp_path):
     torch.testing.assert_close(found, companion.encode(flux, "image"), rtol=0, atol=1e-5)
     export(companion, tmp_path / "spectrum.pt2", modality="spectrum")
     assert "companion_image" not in metadata(tmp_path / "spectrum.pt2")
+
+
+def test_modalities_on_no_grid_are_refused(make_toy, tmp_path):
+    toy = make_toy()
+    toy.preprocessing["image"] = object()  # what a further modality may have
+    with pytest.raises(InputError, match="'image': expected one on the grid of spectra or images"):
+        export(toy, tmp_path / "x.pt2", modality="image")

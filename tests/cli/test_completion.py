@@ -48,6 +48,8 @@ def test_tasks_that_can_be_predicted_catalogs_and_plugins():
     assert offered("predict", "") == (["morphology", "properties", "redshift"], True)
     assert offered("catalog", "build", "") == (names_of("catalog"), True)
     assert offered("plugins", "check", "b") == (["builtin"], False)
+    assert offered("export", "") == (names_of("model"), True)
+    assert offered("export", "x", "--modality", "") == (["spectrum", "image"], False)
 
 
 @pytest.mark.parametrize(
