@@ -6,32 +6,17 @@ own layers, in float32 by MKL; "oneDNN" is the library that ours calls where it 
 """
 
 import argparse
-import json
 import resource
 import time
 from copy import deepcopy
-from importlib import resources
 
 import torch
+from full_size import SHAPES, inputs, make_model, objects, operations
 from header import print_header
 from torch.nn import functional as F
 
 from astroclip_astro.adapters.modality import get_modality
-from astroclip_astro.models import AstroCLIP, products
-from astroclip_astro.simulate import MockSurvey
-
-# Per object: tokens, width, blocks.
-SHAPES = {"spectrum": (778, 768, 6), "image": (144, 1024, 24)}
-
-
-def operations(modality, pooled=1024):
-    """Floating-point operations of one object in the published network, multiply and add."""
-    tokens, width, blocks = SHAPES[modality]
-    products = 12 * tokens * width**2 + 2 * tokens**2 * width
-    head = 2 * tokens * width * pooled + 10 * pooled**2
-    first = tokens * width * (22 if modality == "spectrum" else 3 * 12**2)
-    return 2 * (blocks * products + head + first)
-
+from astroclip_astro.models import products
 
 def cpu_seconds(function, repeats):
     """Shortest CPU time of a call, divided among the threads."""
@@ -73,28 +58,9 @@ def matmul_rates(batch):
     return rates["square"]
 
 
-def inputs(modality, count, preprocessing):
-    """A batch of the bundled mocks."""
-    mocks, kind = MockSurvey.bundled(), get_modality(modality)
-    get = mocks.spectrum if modality == "spectrum" else mocks.cutout
-    found = [
-        record for i in range(count) for record in kind.records(get(i), preprocessing=preprocessing)
-    ]
-    return kind.batch(found, preprocessing).flux
-
-
-def make_model():
-    """Full-size AstroCLIP from a seed, its LayerScale so large that its blocks take part."""
-    file = resources.files("astroclip_astro.models") / "configs" / "astroclip.json"
-    config = json.loads(file.read_text())["config"]
-    config["image"]["layerscale_init"] = 1.0
-    torch.manual_seed(0)
-    return AstroCLIP(**config).eval().requires_grad_(False)
-
-
 def measure(model, modality, rates, batches):
     """Print a table of one encoder, for each type in turn."""
-    flux = inputs(modality, max(batches), model.preprocessing[modality])
+    flux = inputs(modality, objects(modality, max(batches)), model.preprocessing[modality])
     few = flux[:4]
     double = deepcopy(getattr(model, f"{modality}_encoder")).double()
     with torch.inference_mode():
