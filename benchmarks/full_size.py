@@ -1,4 +1,4 @@
-"""The published architecture with weights from a seed, what it costs, and mocks to embed with it."""
+"""The published architecture with weights from a seed, what it costs, and mocks for it."""
 
 import json
 from importlib import resources

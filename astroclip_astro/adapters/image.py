@@ -395,7 +395,9 @@ def image_batch(records, preprocessing, device="cpu"):
     torch.Size([1, 3, 152, 152])
     """
     shape = (len(preprocessing.bands), preprocessing.size, preprocessing.size)
-    flux = np.zeros((len(records), *shape), np.float32)
+    on_cuda = torch.device(device).type == "cuda"
+    # From page-locked memory, nothing waits for the copy.
+    flux = torch.zeros((len(records), *shape), dtype=torch.float32, pin_memory=on_cuda)
     coverage = np.zeros(len(records))
     snr = np.full(len(records), np.nan)
     quality = np.empty(len(records), np.int64)
@@ -409,10 +411,10 @@ def image_batch(records, preprocessing, device="cpu"):
                 f"{record.object_id or f'record {i}'}: flux of shape {record.flux.shape}: expected "
                 f"finite values of shape {shape}"
             )
-        flux[i] = record.flux
+        flux.numpy()[i] = record.flux
         coverage[i], snr[i] = record.coverage, record.snr
     return ImageBatch(
-        flux=torch.from_numpy(flux).to(device),
+        flux=flux.to(device, non_blocking=on_cuda),
         coverage=coverage,
         snr=snr,
         quality=quality,

@@ -99,7 +99,9 @@ def test_the_bundled_model(mocks, modality):
     assert quantised.attrs["dtype"] == "int8"
     one, other = (v.values / np.linalg.norm(v, axis=1)[:, None] for v in (exact, quantised))
     assert (one * other).sum(1).min() > 0.998
-    r2 = [r2_score(truth, aa.predict(v, task="redshift")["redshift_p50"]) for v in (exact, quantised)]
+    r2 = [
+        r2_score(truth, aa.predict(v, task="redshift")["redshift_p50"]) for v in (exact, quantised)
+    ]
     assert r2[1] == pytest.approx(r2[0], abs=0.005)
 
 
