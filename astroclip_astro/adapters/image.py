@@ -312,7 +312,8 @@ def to_rgb(flux, preprocessing):
     >>> to_rgb(torch.zeros(1, 3, 2, 2), ImagePreprocessing())[0, :, 0, 0]
     tensor([0.1272, 0.1272, 0.1272])
     """
-    scales = flux.new_tensor(preprocessing.rgb_scales).view(-1, 1, 1)
+    scales = torch.tensor(preprocessing.rgb_scales, dtype=flux.dtype).view(-1, 1, 1)
+    scales = scales.to(flux.device, non_blocking=flux.device.type == "cuda")
     if flux.ndim < 3 or flux.shape[-3] != len(scales):
         raise ValueError(
             f"flux of shape {tuple(flux.shape)}: expected (..., {len(scales)}, row, column) for "
