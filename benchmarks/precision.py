@@ -64,11 +64,8 @@ def scores(modality, vectors, truth):
                 x = x / np.linalg.norm(x, axis=1, keepdims=True)
                 learn, ask = known & (np.arange(len(x)) < half), known & (np.arange(len(x)) >= half)
                 r2[dtype] = r2_score(values[ask], predict(x[learn], values[learn], x[ask]))
-            print(f"{modality:10s}{name:14s}{head:12s}", end="")
-            print(
-                f"{r2['float64']:10.4f}"
-                + "".join(f"{r2[d] - r2['float64']:+12.4f}" for d in DTYPES[1:])
-            )
+            changes = "".join(f"{r2[dtype] - r2['float64']:+12.4f}" for dtype in DTYPES[1:])
+            print(f"{modality:10s}{name:14s}{head:12s}{r2['float64']:10.4f}{changes}")
 
 
 def on_mocks(path, count):
