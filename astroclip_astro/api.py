@@ -56,10 +56,10 @@ def embed(
         frame.
     device : str or torch.device
         ``"auto"`` takes CUDA or MPS where there is one; ignored for a model already loaded.
-    dtype : {"auto", "float32", "bfloat16"}
+    dtype : {"auto", "float32", "bfloat16", "int8"}
         Type of the large matrix products, as `GalaxyModel.compute_in` takes it. ``"auto"`` is
         bfloat16 for large models, not the bundled one, on processors that are faster with it; a
-        model already loaded stays as it is. Vectors of both types can be compared with each other.
+        model already loaded stays as it is. Vectors of all types can be compared with each other.
     batch_size : int, optional
         Objects per forward pass; by default 32 on the CPU and 128 elsewhere.
     progress : bool, optional

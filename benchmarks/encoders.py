@@ -6,31 +6,19 @@ own layers, in float32 by MKL; "oneDNN" is the library that ours calls where it 
 """
 
 import argparse
-import json
+import math
 import resource
 import time
 from copy import deepcopy
-from importlib import resources
 
 import torch
+from full_size import SHAPES, inputs, make_model, objects, operations
 from header import print_header
 from torch.nn import functional as F
 
 from astroclip_astro.adapters.modality import get_modality
-from astroclip_astro.models import AstroCLIP, products
-from astroclip_astro.simulate import MockSurvey
-
-# Per object: tokens, width, blocks.
-SHAPES = {"spectrum": (778, 768, 6), "image": (144, 1024, 24)}
-
-
-def operations(modality, pooled=1024):
-    """Floating-point operations of one object in the published network, multiply and add."""
-    tokens, width, blocks = SHAPES[modality]
-    products = 12 * tokens * width**2 + 2 * tokens**2 * width
-    head = 2 * tokens * width * pooled + 10 * pooled**2
-    first = tokens * width * (22 if modality == "spectrum" else 3 * 12**2)
-    return 2 * (blocks * products + head + first)
+from astroclip_astro.models import products
+from astroclip_astro.models.int8 import int8_works
 
 
 def cpu_seconds(function, repeats):
@@ -44,11 +32,34 @@ def cpu_seconds(function, repeats):
     return min(times) / torch.get_num_threads()
 
 
+def floats(dtype, product):
+    """A function that makes ready a product of numbers of this type."""
+
+    def prepare(rows, inner, columns):
+        one = torch.randn(rows, inner, dtype=dtype)
+        two = torch.randn(columns, inner, dtype=dtype)
+        return lambda: product(one, two)
+
+    return prepare
+
+
+def integers(rows, inner, columns):
+    """Make ready a product of eight-bit integers, as `Int8Linear` has it."""
+    one = torch.randint(256, (rows, inner), dtype=torch.uint8)
+    two = torch.randint(-127, 128, (columns, inner), dtype=torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(two, None)
+    scale, zeros = torch.ones(columns), torch.zeros(columns, dtype=torch.int64)
+    rest = (scale, zeros, None, 1.0, 0, torch.bfloat16, "none", [], "")
+    return lambda: torch.ops.onednn.qlinear_pointwise(one, 1.0, 128, packed, *rest)
+
+
 KERNELS = {
-    "float32 torch": (torch.float32, F.linear),
-    "float32 oneDNN": (torch.float32, products._onednn),
-    "bfloat16 torch": (torch.bfloat16, F.linear),
+    "float32 torch": floats(torch.float32, F.linear),
+    "float32 oneDNN": floats(torch.float32, products._onednn),
+    "bfloat16 torch": floats(torch.bfloat16, F.linear),
 }
+if int8_works():
+    KERNELS["int8 oneDNN"] = integers
 
 
 def matmul_rates(batch):
@@ -62,39 +73,28 @@ def matmul_rates(batch):
     rates = {}
     for name, shape in shapes.items():
         rates[name] = {}
-        for kernel, (dtype, product) in KERNELS.items():
-            rows, inner, columns = shape
-            one = torch.randn(rows, inner, dtype=dtype)
-            two = torch.randn(columns, inner, dtype=dtype)
-            spent = cpu_seconds(lambda f=product, x=one, w=two: f(x, w), 5)
-            rates[name][kernel] = 2 * rows * inner * columns / spent
+        for kernel, prepare in KERNELS.items():
+            rates[name][kernel] = 2 * math.prod(shape) / cpu_seconds(prepare(*shape), 5)
         columns = "".join(f"{rate / 1e9:16.0f}" for rate in rates[name].values())
         print(f"{name:22s}{' × '.join(map(str, shape)):28s}{columns}")
     return rates["square"]
 
 
-def inputs(modality, count, preprocessing):
-    """A batch of the bundled mocks."""
-    mocks, kind = MockSurvey.bundled(), get_modality(modality)
-    get = mocks.spectrum if modality == "spectrum" else mocks.cutout
-    found = [
-        record for i in range(count) for record in kind.records(get(i), preprocessing=preprocessing)
-    ]
-    return kind.batch(found, preprocessing).flux
+def compile_blocks(network, flux, modality, batches):
+    """Let torch.compile have each block of an encoder, and print what that takes at first."""
+    torch.compiler.reset()
+    for block in getattr(network, f"{modality}_encoder").modules():
+        if getattr(block, "takes_bfloat16", False):
+            block.compile(dynamic=False)
+    for batch in batches:
+        start = time.perf_counter()
+        network.encode(flux[:batch], modality)
+        print(f"first call of a batch of {batch}, compiled: {time.perf_counter() - start:.0f} s")
 
 
-def make_model():
-    """Full-size AstroCLIP from a seed, its LayerScale so large that its blocks take part."""
-    file = resources.files("astroclip_astro.models") / "configs" / "astroclip.json"
-    config = json.loads(file.read_text())["config"]
-    config["image"]["layerscale_init"] = 1.0
-    torch.manual_seed(0)
-    return AstroCLIP(**config).eval().requires_grad_(False)
-
-
-def measure(model, modality, rates, batches):
+def measure(model, modality, rates, batches, compiled):
     """Print a table of one encoder, for each type in turn."""
-    flux = inputs(modality, max(batches), model.preprocessing[modality])
+    flux = inputs(modality, objects(modality, max(batches)), model.preprocessing[modality])
     few = flux[:4]
     double = deepcopy(getattr(model, f"{modality}_encoder")).double()
     with torch.inference_mode():
@@ -104,18 +104,24 @@ def measure(model, modality, rates, batches):
     print(f"\n{modality}: {operations(modality) / 1e9:.1f} GFLOP an object")
     names = ("s/object", "GFLOP/s", "of torch's", "of the best", "× torch f32", "× our f32")
     print(f"{'':18s}{'batch':>6s}" + "".join(f"{n:>13s}" for n in names) + f"{'1 - cosine':>13s}")
-    reduced = deepcopy(model).compute_in("bfloat16")
-    ways = {
-        "float32, torch": (model, float("inf")),
-        "float32, ours": (model, products._LARGE),
-        "bfloat16, ours": (reduced, products._LARGE),
-    }
+    ways = {"float32, torch": float("inf"), "float32, ours": products._LARGE}
+    if compiled:
+        ways["float32, compiled"] = float("inf")
+    ways["bfloat16, ours"] = products._LARGE
+    if compiled:
+        ways["bfloat16, compiled"] = float("inf")
+    if int8_works():
+        ways["int8, ours"] = products._LARGE
     seconds = {}
-    for way, (network, large) in ways.items():
+    for way, large in ways.items():
         products._LARGE, kept = large, products._LARGE  # from this size on, products are ours
+        plain = way in ("float32, torch", "float32, ours")
+        network = model if plain else deepcopy(model).compute_in(way.partition(",")[0])
+        if way.endswith("compiled"):
+            compile_blocks(network, flux, modality, batches)
         error = 1 - torch.cosine_similarity(network.encode(few, modality).double(), expected).min()
         dtype = way.partition(",")[0]
-        theirs = rates[f"{dtype} torch"]
+        theirs = rates.get(f"{dtype} torch", math.nan)
         best = max(rate for kernel, rate in rates.items() if kernel.startswith(dtype))
         for batch in batches:
             spent = cpu_seconds(lambda b=batch, m=network: m.encode(flux[:b], modality), 2) / batch
@@ -133,6 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--compile", action="store_true", help="torch.compile of the blocks, too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print_header("torch", "numpy")
@@ -141,7 +148,7 @@ def main():
     rates = matmul_rates(max(options.batches))
     model = make_model()
     for modality in SHAPES:
-        measure(model, modality, rates, options.batches)
+        measure(model, modality, rates, options.batches, options.compile)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory {peak:.1f} GiB, of which the double-precision comparison is the most")
 

@@ -202,5 +202,11 @@ def resample(flux, ivar, edges_in, edges_out, device="cpu"):
             f"flux {flux.shape} and ivar {ivar.shape} do not fit a grid of {operator.n_in} bins: "
             f"expected shape (B, {operator.n_in}) for both"
         )
-    flux, ivar = (torch.from_numpy(array).to(device=device, dtype=dtype) for array in (flux, ivar))
+    flux, ivar = (torch.from_numpy(array) for array in (flux, ivar))
+    if device.type == "cuda":  # from page-locked memory, nothing waits for the copy
+        flux, ivar = flux.pin_memory(), ivar.pin_memory()
+    flux, ivar = (
+        tensor.to(device=device, dtype=dtype, non_blocking=device.type == "cuda")
+        for tensor in (flux, ivar)
+    )
     return operator(flux, ivar)

@@ -356,7 +356,7 @@ def spectrum_batch(records, preprocessing, device="cpu"):
     target = torch.device(device)
     device = torch.device("cpu") if target.type == "mps" else target
     flux = torch.zeros(shape, dtype=torch.float64, device=device)
-    ivar, reached = torch.zeros_like(flux), torch.zeros_like(flux, dtype=torch.bool)
+    ivar, n_reached = torch.zeros_like(flux), torch.zeros_like(flux[:, 0])
     quality = np.array([int(record.quality) for record in records], dtype=np.int64)
     grids = defaultdict(list)
     for i, record in enumerate(records):
@@ -364,21 +364,24 @@ def spectrum_batch(records, preprocessing, device="cpu"):
             grids[record.edges.tobytes()].append(i)
     for rows in grids.values():
         edges = records[rows[0]].edges
-        flux[rows], ivar[rows] = resample(
+        where = slice(None) if len(rows) == len(records) else torch.tensor(rows, device=device)
+        flux[where], ivar[where] = resample(
             np.stack([records[i].flux for i in rows]),
             np.stack([records[i].ivar for i in rows]),
             edges,
             preprocessing.edges,
             device,
         )
-        reached[rows] = resampling_operator(edges, preprocessing.edges, device=device).covered
+        operator = resampling_operator(edges, preprocessing.edges, device=device)
+        n_reached[where] = operator.covered.sum().to(n_reached)
         if _undersampled(edges, preprocessing):
             quality[rows] |= Quality.UNDERSAMPLED
     ivar = ivar.clamp(max=_LARGEST).to(torch.float32)
     good = ivar > 0
-    n_good, n_reached = good.sum(1).cpu().numpy(), reached.sum(1).cpu().numpy()
+    snr = torch.where(good, flux * ivar.sqrt(), torch.nan).nanmedian(1).values
+    # One transfer for all three: each of them would have to wait for the device.
+    n_good, n_reached, snr = torch.stack([good.sum(1), n_reached, snr]).cpu().numpy()
     coverage = n_good / preprocessing.n_pixels
-    snr = torch.where(good, flux * ivar.sqrt(), torch.nan).nanmedian(1).values.cpu().numpy()
     snr[[not getattr(record, "has_uncertainty", False) for record in records]] = np.nan
     sampled = np.array([isinstance(record, SpectrumRecord) for record in records], bool)
     for bit, holds in (

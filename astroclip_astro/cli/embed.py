@@ -32,7 +32,7 @@ __all__ = ["embed"]
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, cuda:1 …")
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
     help="Precision of the network; auto: bfloat16 for large models where it is faster.",

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from astroclip_astro.adapters.modality import get_modality
+from astroclip_astro.models.int8 import Int8Linear, int8_works
 from astroclip_astro.models.products import bfloat16_pays
 from astroclip_astro.notebooks import html_table
 from astroclip_astro.quality import Quality
 
 __all__ = ["GalaxyModel"]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 # Numbers in the layers from which on "auto" considers bfloat16: with less, it is not the network
 # that takes the time.
@@ -117,15 +118,21 @@ class GalaxyModel(nn.Module):
         return next(self.parameters()).dtype
 
     def _reducible(self):
-        """Linear layers that may have weights of less precision than the rest."""
+        """Linear layers that may have weights of less precision: their parents, names, and they."""
         blocks = (m for m in self.modules() if getattr(m, "takes_bfloat16", False))
-        return [layer for m in blocks for layer in m.modules() if isinstance(layer, nn.Linear)]
+        parents = (parent for block in blocks for parent in block.modules())
+        return [
+            (parent, name, layer)
+            for parent in parents
+            for name, layer in parent.named_children()
+            if isinstance(layer, (nn.Linear, Int8Linear))
+        ]
 
     @property
     def compute_dtype(self):
         """Type that the transformers' matrix products are computed in (torch.dtype)."""
         layers = self._reducible()
-        return layers[0].weight.dtype if layers else self.dtype
+        return layers[0][2].weight.dtype if layers else self.dtype
 
     def compute_in(self, dtype):
         """Choose the type that the transformers' matrix products are computed in.
@@ -135,9 +142,11 @@ class GalaxyModel(nn.Module):
 
         Parameters
         ----------
-        dtype : {"auto", "float32", "bfloat16"} or torch.dtype
+        dtype : {"auto", "float32", "bfloat16", "int8"} or torch.dtype
             ``"auto"`` takes bfloat16 for large models where the device computes in it clearly
-            faster, on a CPU by measuring it once, and otherwise changes nothing.
+            faster, on a CPU by measuring it once, and otherwise changes nothing. ``"int8"`` is for
+            inference on CPUs, see `astroclip_astro.models.int8`; it is faster than bfloat16, and
+            less precise.
 
         Returns
         -------
@@ -147,7 +156,8 @@ class GalaxyModel(nn.Module):
         Raises
         ------
         ValueError
-            If the type is another one, or the weights have been rounded already.
+            If the type is another one, the weights have been rounded already, or this device
+            cannot compute in int8.
 
         Examples
         --------
@@ -158,19 +168,27 @@ class GalaxyModel(nn.Module):
         layers = self._reducible()
         name = str(dtype).removeprefix("torch.")
         if name == "auto":
-            large = sum(layer.weight.numel() for layer in layers) >= _LARGE
-            if not (large and _bfloat16_pays(self.device)):
+            large = sum(layer.weight.numel() for *_, layer in layers) >= _LARGE
+            unrounded = self.compute_dtype == self.dtype
+            if not (large and unrounded and _bfloat16_pays(self.device)):
                 return self
             name = "bfloat16"
         if name not in _DTYPES:
-            raise ValueError(f"dtype is {name!r}, expected 'auto', 'float32' or 'bfloat16'")
-        wanted = _DTYPES[name]
-        if wanted == torch.float32 and self.compute_dtype == torch.bfloat16:
+            known = "', '".join(["auto", *_DTYPES])
+            raise ValueError(f"dtype is {name!r}, expected one of '{known}'")
+        wanted, given = _DTYPES[name], self.compute_dtype
+        if given in (torch.bfloat16, torch.int8) and wanted != given:
+            rounded = str(given).removeprefix("torch.")
             raise ValueError(
-                f"the weights of {self.name!r} are rounded to bfloat16: load the model anew"
+                f"the weights of {self.name!r} are rounded to {rounded}: load the model anew"
             )
-        for layer in layers:
-            layer.to(wanted)
+        if wanted == torch.int8 and not (self.device.type == "cpu" and int8_works()):
+            raise ValueError(
+                "int8 is for CPUs with the instructions AVX512 VNNI, and the model is on "
+                f"{self.device}: take 'bfloat16' or 'auto'"
+            )
+        for parent, child, layer in layers if wanted != given else ():
+            setattr(parent, child, Int8Linear(layer) if wanted == torch.int8 else layer.to(wanted))
         return self
 
     @property
@@ -289,5 +307,6 @@ class GalaxyModel(nn.Module):
 
 def _bfloat16_pays(device):
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bfloat16_pays()

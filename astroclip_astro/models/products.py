@@ -95,7 +95,7 @@ def linear(layer, x, *, gelu=False):
 
     Parameters
     ----------
-    layer : torch.nn.Linear
+    layer : torch.nn.Linear or Int8Linear
         The layer.
     x : torch.Tensor
         Shape (…, features).
@@ -105,7 +105,7 @@ def linear(layer, x, *, gelu=False):
     Returns
     -------
     torch.Tensor
-        Shape (…, features of the layer), of the type of its weights.
+        Shape (…, features of the layer), of the type of its weights if that is one of floats.
 
     Examples
     --------
@@ -115,6 +115,8 @@ def linear(layer, x, *, gelu=False):
     >>> linear(layer, torch.ones(4, 3)).dtype
     torch.bfloat16
     """
+    if not isinstance(layer, torch.nn.Linear):  # it has a product of its own
+        return layer(x, gelu=gelu)
     weight = layer.weight
     if not torch.is_autocast_enabled(x.device.type):
         x = x.to(weight.dtype)

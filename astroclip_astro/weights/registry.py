@@ -37,7 +37,7 @@ def load_model(model=None, *, revision=None, config=None, device="auto", dtype="
         of attention heads.
     device : str or torch.device
         ``"auto"`` takes CUDA or MPS where there is one, else the CPU.
-    dtype : {"float32", "bfloat16", "auto"} or torch.dtype
+    dtype : {"float32", "bfloat16", "int8", "auto"} or torch.dtype
         Type of the transformers' matrix products, as `GalaxyModel.compute_in` takes it. Models
         that are to be trained need float32.
 

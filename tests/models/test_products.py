@@ -79,3 +79,23 @@ def test_gradients_are_those_of_torch():
     layer.zero_grad()
     F.gelu(layer(x)).sum().backward()
     assert torch.equal(found, layer.weight.grad)
+
+
+@pytest.mark.parametrize("modality", ["spectrum", "image"])
+def test_off_the_cpu_attention_is_what_flash_kernels_take(make_toy, modality, monkeypatch):
+    # bfloat16, no mask, no dropout, numbers of a head next to each other: on any device.
+    seen = []
+
+    def attention(q, k, v, **settings):
+        seen.extend((t.dtype, t.stride(-1), settings) for t in (q, k, v))
+        return torch.empty_like(q)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attention)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # "meta" has none
+    model = make_toy().compute_in("bfloat16").to("meta")
+    shape = (2, 7781, 1) if modality == "spectrum" else (2, 3, 152, 152)
+    with torch.inference_mode():
+        vectors = model.vectors(torch.empty(shape, device="meta"), modality)
+    assert vectors.shape == (2, 16)
+    assert vectors.device.type == "meta"
+    assert seen == 3 * [(torch.bfloat16, 1, {"dropout_p": 0.0})]
