@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 import sys
 import textwrap
@@ -9,6 +10,9 @@ from pathlib import Path
 # many as numba has.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+# Looking for cycles among all that torch, panel and others have made is worth it less often.
+gc.set_threshold(100_000, 20, 20)
 
 import pytest
 

@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "figures.md"
 
 def test_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    plt.close("all")  # of what was tested before
     failed, tried = doctest.testfile(
         str(PAGE),
         module_relative=False,

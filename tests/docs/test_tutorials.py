@@ -34,6 +34,7 @@ def test_page(page, folder, monkeypatch):
     modules = set(sys.modules)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)  # as in a session that is started there
+    plt.close("all")  # of what was tested before
     failed, tried = doctest.testfile(
         str(page),
         module_relative=False,

@@ -684,7 +684,7 @@ async def crowd(server, names, count):
 
 def test_fifty_at_once(server, names):
     used = []
-    for count in (50, 20):
+    for count in (50, 10):
         found, late = asyncio.run(crowd(server, names, count))
         for number, (opened, asked, file) in enumerate(found):
             assert opened["error"] == asked["error"] == ""
