@@ -43,8 +43,10 @@ class Parts:
     ----------
     date : str
         When the first part was begun.
-    objects : int
-        How many are in the parts.
+    objects, embedded : int
+        How many objects are in the parts, and how many of them have a vector.
+    flags : collections.Counter
+        How many objects have each of the flags.
 
     Raises
     ------
@@ -57,8 +59,9 @@ class Parts:
     def __init__(self, output, made, date, *, resume=False, overwrite=False):
         self.output = output
         self.path = output.with_name(f"{output.name}.parts")
-        self.objects, self.date = 0, date
-        self._number, self._noted = 0, deque()
+        self.date = date
+        self.objects, self.embedded, self.flags = 0, 0, Counter()
+        self._number, self._files, self._noted = 0, 0, deque()
         if self.path.exists():
             self._check_folder(resume, overwrite)
         self.path.mkdir(exist_ok=True)
@@ -77,7 +80,7 @@ class Parts:
         return self
 
     def __exit__(self, *_):
-        if self.path.is_dir() and not self._number:
+        if self.path.is_dir() and not self.embedded:
             shutil.rmtree(self.path)  # there is nothing to go on with
         self._lock.release()
 
@@ -115,8 +118,7 @@ class Parts:
                     self._refuse(f"it was begun with other files: {path}, where now is {found}")
                 if _state(path) != state:
                     self._refuse(f"{path} has changed since it was embedded")
-            self.objects += about["objects"]
-            self._number = number + 1
+            self._count(about)
         return map(self._note, files)
 
     def add(self, part, files):
@@ -129,46 +131,35 @@ class Parts:
         files : int
             How many files `rest` has given for this part and those added before.
         """
-        noted = [self._noted.popleft() for _ in range(files - self._added)]
-        self._added = files
-        _write_json(self._file(self._number, ".json"), {"objects": len(part), "files": noted})
+        if files == self._files:
+            return
+        noted = [self._noted.popleft() for _ in range(files - self._files)]
+        about = {
+            "objects": len(part),
+            "embedded": int(part.astroclip.valid.sum()),
+            "flags": Counter(flag for flags in part.astroclip.flags for flag in flags),
+            "files": noted,
+        }
+        _write_json(self._file(self._number, ".json"), about)
         part.astroclip.save(self._file(self._number, ".parquet"), overwrite=True)
-        self._number += 1
-        self.objects += len(part)
+        self._files = files
+        self._count(about)
 
     def finish(self):
         """Turn the parts into the output, and remove the folder.
-
-        Returns
-        -------
-        good : int
-            How many objects have a vector.
-        flags : dict of int
-            How many have each of the flags, the most frequent first.
-
-        Raises
-        ------
-        InputError
-            If no object has a vector.
 
         Notes
         -----
         Parquet takes the memory of a part, other formats that of the whole.
         """
-        good, flags, ends = 0, Counter(), []
-        for part in self._parts():
-            good += int(part.astroclip.valid.sum())
-            flags.update(flag for some in part.astroclip.flags for flag in some)
-            ends = [concat([*ends, part[:0]])]
-        if not good:
-            self._number = 0
-            raise InputError(f"none of the {self.objects} objects could be embedded; see the log")
         if self.output.suffix == ".parquet":
-            write_parts(*ends, self._parts(), self.output)
+            empty = []
+            for part in self._parts():
+                empty = [concat([*empty, part[:0]])]
+            write_parts(*empty, self._parts(), self.output)
         else:
             concat(self._parts()).astroclip.save(self.output, overwrite=True)
         shutil.rmtree(self.path)
-        return good, dict(flags.most_common())
 
     def _check_folder(self, resume, overwrite):
         files = list(self.path.iterdir()) if self.path.is_dir() else None
@@ -189,7 +180,6 @@ class Parts:
                     file.unlink()
         for left in self.path.glob(".*"):  # half a file, of a process that was killed
             left.unlink()
-        self._added = 0
         if not manifest.exists():
             _write_json(manifest, {"date": self.date} | made)
             return
@@ -206,6 +196,12 @@ class Parts:
             "--resume",
             object_id=str(self.path),
         )
+
+    def _count(self, about):
+        self._number += 1
+        self.objects += about["objects"]
+        self.embedded += about["embedded"]
+        self.flags.update(about["flags"])
 
     def _file(self, number, suffix):
         return self.path / f"{number:05d}{suffix}"

@@ -14,7 +14,7 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
 
-__all__ = ["embedded", "now"]
+__all__ = ["embedded", "now", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,17 @@ def now():
         UTC, in ISO format.
     """
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions():
+    """The versions that embeddings carry.
+
+    Returns
+    -------
+    str
+        Of this package and of each that brings a plugin, as ``name=version;…``.
+    """
+    return ";".join(f"{name}={v}" for name, v in sorted(get_manager().versions().items()))
 
 
 def embedded(groups, model, *, size, batch_size, raising, date, alone=False, done=lambda n: None):
@@ -183,9 +194,6 @@ class _Rows:
             for name, text in self.model.provenance.items()
             if not name.startswith(COMPANION) or name.removeprefix(COMPANION) in columns["modality"]
         }
-        attrs |= {
-            "versions": ";".join(f"{k}={v}" for k, v in sorted(get_manager().versions().items())),
-            "date": date,
-        }
+        attrs |= {"versions": versions(), "date": date}
         stacked = np.concatenate(vectors)[order] if vectors else np.empty((0, width), np.float32)
         return make_embeddings(stacked, columns, attrs)

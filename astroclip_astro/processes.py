@@ -24,7 +24,7 @@ from astroclip_astro.models import GalaxyModel
 from astroclip_astro.pipeline import embedded
 from astroclip_astro.weights import as_model
 
-__all__ = ["embed_in_processes", "resized", "several"]
+__all__ = ["embed_in_processes", "gathered", "resized", "several"]
 
 _FILES = 32  # that a process is given at a time
 
@@ -102,6 +102,33 @@ def embed_in_processes(files, model, device, workers, *, batch_size, **settings)
     return _embed(files, devices, {"model": model, "batch_size": batch_size} | settings)
 
 
+def gathered(parts, size):
+    """Put small parts together.
+
+    Parameters
+    ----------
+    parts : iterable of tuple of int, xarray.DataArray
+        As `embed_in_processes` gives them.
+    size : int
+        Least number of objects in all new parts but the last one.
+
+    Yields
+    ------
+    files : int
+        How many files are in this part and those before it.
+    part : xarray.DataArray
+        The new part.
+    """
+    files, held = 0, []
+    for files, part in parts:
+        held.append(part)
+        if sum(map(len, held)) >= size:
+            yield files, concat(held)
+            held = []
+    if held:
+        yield files, concat(held)
+
+
 def resized(parts, size):
     """Put parts together, and cut them anew.
 
@@ -110,26 +137,24 @@ def resized(parts, size):
     parts : iterable of tuple of int, xarray.DataArray
         As `embed_in_processes` gives them.
     size : int
-        Objects in all new parts but the last one.
+        Number of objects in all new parts but the last one.
 
     Yields
     ------
     files : int
-        That of the last part which was looked at.
+        How many files were embedded for this part and those before it.
     part : xarray.DataArray
         The new part.
     """
-    files, held = 0, []
-    for files, part in parts:
-        held.append(part)
-        if sum(map(len, held)) >= size:
-            whole = concat(held)
-            full = len(whole) - len(whole) % size
-            for start in range(0, full, size):
-                yield files, whole[start : start + size]
-            held = [whole[full:]]
-    if held:
-        yield files, concat(held)
+    files, left = 0, []
+    for files, part in gathered(parts, size):
+        whole = concat([*left, part])
+        full = len(whole) - len(whole) % size
+        for start in range(0, full, size):
+            yield files, whole[start : start + size]
+        left = [whole[full:]]
+    if left:
+        yield files, left[0]
 
 
 def _embed(files, devices, settings):
