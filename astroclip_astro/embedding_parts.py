@@ -80,9 +80,14 @@ class Parts:
         return self
 
     def __exit__(self, *_):
-        if self.path.is_dir() and not self.embedded:
-            shutil.rmtree(self.path)  # there is nothing to go on with
+        if self.path.is_dir() and not self._file(0, ".parquet").exists():
+            self.remove()  # there is nothing to go on with
         self._lock.release()
+
+    def remove(self):
+        """Remove the folder with all that is done."""
+        shutil.rmtree(self.path)
+        self.objects = 0
 
     def __str__(self):
         """How far it is."""
@@ -106,7 +111,7 @@ class Parts:
         InputError
             If files that are done are not among them, or have changed since.
         """
-        files = iter(files)
+        files, known = iter(files), []
         for number in count():
             about = self._read(number)
             if about is None:
@@ -118,6 +123,8 @@ class Parts:
                     self._refuse(f"it was begun with other files: {path}, where now is {found}")
                 if _state(path) != state:
                     self._refuse(f"{path} has changed since it was embedded")
+            known.append(about | {"files": None})
+        for about in known:
             self._count(about)
         return map(self._note, files)
 

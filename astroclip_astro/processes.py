@@ -153,7 +153,7 @@ def resized(parts, size):
         for start in range(0, full, size):
             yield files, whole[start : start + size]
         left = [whole[full:]]
-    if left:
+    if left and len(left[0]):
         yield files, left[0]
 
 

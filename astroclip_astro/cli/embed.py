@@ -124,7 +124,9 @@ def embed(
                 parts.add(part, done)
                 bar.update(len(part))
         if not parts.embedded:
-            raise InputError(f"none of the {parts.objects} objects could be embedded; see the log")
+            none = f"none of the {parts.objects} objects could be embedded; see the log"
+            parts.remove()
+            raise InputError(none)
         parts.finish()
     flags = dict(parts.flags.most_common())
     report(
@@ -169,8 +171,8 @@ def _saying(parts):
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"interrupted: {parts}" if parts.embedded else "") from error
+        raise KeyboardInterrupt(f"interrupted: {parts}" if parts.objects else "") from error
     except Exception:
-        if parts.embedded:
+        if parts.objects:
             click.echo(f"astroclip: {parts}", err=True)
         raise
