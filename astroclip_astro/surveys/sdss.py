@@ -11,7 +11,7 @@ from specutils import Spectrum
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
-from astroclip_astro.surveys.base import Survey
+from astroclip_astro.surveys.base import Survey, opened
 
 __all__ = ["BAD_PIXEL", "SDSS"]
 
@@ -75,13 +75,15 @@ class SDSS(Survey):
         """
         return hdulist is not None and _is_coadd(hdulist)
 
-    def read(self, path):
+    def read(self, path, hdulist=None):
         """Read the spectrum of a file.
 
         Parameters
         ----------
         path : path-like
             The file.
+        hdulist : astropy.io.fits.HDUList, optional
+            The same if it is open already.
 
         Yields
         ------
@@ -94,7 +96,7 @@ class SDSS(Survey):
             If the file has no coadded spectrum, or its flux unit is not understood.
         """
         path = Path(path)
-        with fits.open(path) as hdulist:
+        with opened(path, hdulist) as hdulist:
             yield from self.convert(hdulist, object_id=path.name)
 
     def convert(self, hdulist, *, object_id=""):
