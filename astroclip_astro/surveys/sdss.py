@@ -1,5 +1,6 @@
 """SDSS optical spectra: spec-*.fits of SDSS-I/II, BOSS, eBOSS and SDSS-V."""
 
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -167,17 +168,22 @@ def _description(hdulist):
 
 
 def _flux_unit(text, name):
-    """Parse a BUNIT such as '1E-17 erg/cm^2/s/Ang', which astropy refuses as it is."""
     try:
-        first, *others = text.replace("Angstrom", "Ang").replace("Ang", "Angstrom").split("/")
-        unit = u.Unit(first)
-        for other in others:
-            unit = unit / u.Unit(other)
+        return _parsed(text)
     except ValueError as error:
         raise InputError(
             f"BUNIT {text!r} is not understood: expected '1E-17 erg/cm^2/s/Ang'",
             object_id=name,
         ) from error
+
+
+@lru_cache(maxsize=16)  # one unit for all files, which remembers what it is equivalent to
+def _parsed(text):
+    """Parse a BUNIT such as '1E-17 erg/cm^2/s/Ang', which astropy refuses as it is."""
+    first, *others = text.replace("Angstrom", "Ang").replace("Ang", "Angstrom").split("/")
+    unit = u.Unit(first)
+    for other in others:
+        unit = unit / u.Unit(other)
     return unit
 
 
