@@ -165,10 +165,12 @@ def embed_parts(
         As for `embed`.
     size : int
         Most objects in a part.
-    model, survey, device, dtype, batch_size, progress, workers : object
+    model, survey, device, dtype, batch_size, progress : object
         As for `embed`. A `size` that is a multiple of `batch_size` wastes no batches.
     errors : {"flag", "raise"}, optional
         As for `embed`, "flag" by default.
+    workers : int, optional
+        As for `embed`.
 
     Returns
     -------
