@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -144,7 +145,9 @@ def _named(files):
 
     for file in files:
         if file.startswith("@") and not os.path.exists(file):
-            with click.open_file(file[1:], encoding="utf-8") as lines:
+            # For stdin a stream of its own, as Python ends badly if a thread waits for sys.stdin.
+            name = sys.stdin.fileno() if file == "@-" else file[1:]
+            with open(name, encoding="utf-8", closefd=file != "@-") as lines:
                 yield from filter(None, (line.rstrip("\r\n") for line in lines))
         elif os.path.isdir(file):
             found = sorted(filter(is_fits, os.listdir(file)))

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -92,8 +93,12 @@ def test_demo_works_offline_and_draws(tmp_path):
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
+def parts_folder(output):
+    return output.with_name(f"{output.name}.parts")
+
+
 def parts_of(output):
-    return sorted(output.with_name(f"{output.name}.parts").glob("[0-9]*.parquet"))
+    return sorted(parts_folder(output).glob("[0-9]*.parquet"))
 
 
 @pytest.fixture
@@ -151,7 +156,7 @@ def test_an_interrupted_run_goes_on_and_does_nothing_twice(
     assert open_embeddings(out).drop_attrs().identical(open_embeddings(whole).drop_attrs())
     same = open_embeddings(out).attrs | {"date": ""}
     assert same == open_embeddings(whole).attrs | {"date": ""}
-    assert not out.with_name("out.parquet.parts").exists()
+    assert not parts_folder(out).exists()
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".fits"])
@@ -219,8 +224,8 @@ def test_nothing_is_left_of_a_run_that_has_done_nothing(tmp_path, toy_file, inte
     result = run("embed", sdss_file(tmp_path, 1, empty=True), "-o", out, "--model", toy_file)
     assert "none of the 1 objects" in result.stderr
     assert run("embed", tmp_path / "out", "-o", out, "--model", toy_file).exit_code == 1
-    assert not out.with_name("out.parquet.parts").exists()
-    foreign = out.with_name("out.parquet.parts")
+    assert not parts_folder(out).exists()
+    foreign = parts_folder(out)
     foreign.mkdir()
     (foreign / "letter.txt").write_text("precious")
     good = sdss_file(tmp_path, 2)
@@ -233,27 +238,25 @@ def test_nothing_is_left_of_a_run_that_has_done_nothing(tmp_path, toy_file, inte
 def test_two_runs_do_not_write_the_same(tmp_path, toy_file, sdss_file, interrupted):
     files, out = [sdss_file(tmp_path, fibre) for fibre in range(5)], tmp_path / "out.parquet"
     interrupted(*files, "-o", out, "--model", toy_file)
-    with FileLock(out.with_name("out.parquet.parts") / "lock"):
+    with FileLock(parts_folder(out) / "lock"):
         result = run("embed", *files, "-o", out, "--model", toy_file, "--resume")
     assert "another process writes it" in result.stderr
     assert len(parts_of(out)) == 2
 
 
-def test_files_are_named_by_folders_lists_and_on_stdin(tmp_path, toy_file, sdss_file):
+def test_files_are_named_by_folders_and_lists(tmp_path, toy_file, sdss_file):
     folder, out = tmp_path / "spectra", tmp_path / "out.parquet"
     folder.mkdir()
     files = [sdss_file(folder, fibre) for fibre in (2, 1)]
     (folder / "notes.txt").write_text("no spectrum")
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{file}\n" for file in files))
-    for given, stdin, expected in (
-        ([folder], None, ["0001", "0002"]),
-        ([f"@{names}"], None, ["0002", "0001"]),
-        (["@-"], names.read_text(), ["0002", "0001"]),
-        ([files[0], f"@{names}"], None, ["0002", "0002", "0001"]),
+    for given, expected in (
+        ([folder], ["0001", "0002"]),
+        ([f"@{names}"], ["0002", "0001"]),
+        ([files[0], f"@{names}"], ["0002", "0002", "0001"]),
     ):
-        arguments = ["embed", *given, "-o", out, "--model", toy_file, "--overwrite"]
-        result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin)
+        result = run("embed", *given, "-o", out, "--model", toy_file, "--overwrite")
         assert result.exit_code == 0, result.output
         assert [name[-4:] for name in open_embeddings(out).object_id.values] == expected
     (tmp_path / "empty").mkdir()
@@ -274,7 +277,7 @@ def test_signals_leave_parts_that_are_valid(tmp_path, toy_file, sdss_file, execu
             while len(parts_of(out)) < 1 and process.poll() is None:
                 process.stdin.write(f"{one}\n" * 16)
                 process.stdin.flush()
-            process.send_signal(number)
+            process.send_signal(number)  # while it waits for further names
             process.wait(60)
         message = process.stderr.read()
         with suppress(BrokenPipeError):
@@ -305,3 +308,18 @@ def test_workers_write_the_same(tmp_path, toy_file, sdss_file, astroclip):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["embedded"] == 3
     assert open_embeddings(together).drop_attrs().identical(open_embeddings(alone).drop_attrs())
+
+
+def test_an_interrupt_while_it_waits_for_names_ends_it(tmp_path, toy_file, executable):
+    command, variables = executable
+    out = tmp_path / "out.parquet"
+    arguments = [command, "embed", "@-", "-o", out, "--model", toy_file]
+    pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([*map(str, arguments)], env=variables, text=True, **pipes) as process:
+        while process.poll() is None and not parts_folder(out).exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        assert process.stderr.read() == "astroclip: interrupted\n"
+    assert process.returncode == 130
+    assert not parts_folder(out).exists()
