@@ -12,6 +12,7 @@ from importlib import import_module
 _NAMES = {
     "Quality": "astroclip_astro.quality",
     "embed": "astroclip_astro.api",
+    "embed_parts": "astroclip_astro.api",
     "list_models": "astroclip_astro.api",
     "list_surveys": "astroclip_astro.api",
     "list_tasks": "astroclip_astro.api",
@@ -24,6 +25,7 @@ __all__ = [
     "Quality",
     "__version__",
     "embed",
+    "embed_parts",
     "errors",
     "list_models",
     "list_surveys",

@@ -1,28 +1,20 @@
 """The front door: embed() turns galaxies into vectors, load_model() loads what does it."""
 
-import logging
-from datetime import UTC, datetime
+import math
+from contextlib import closing
 from itertools import chain, islice
 
-import numpy as np
 from astropy.table import Table
 
-from astroclip_astro.adapters.modality import get_modality
-from astroclip_astro.adapters.records import FailedRecord
-from astroclip_astro.embedding_schema import COMPANION
-from astroclip_astro.embeddings import make_embeddings  # with the accessor .astroclip
-from astroclip_astro.errors import InputError
+from astroclip_astro.embeddings import concat  # with the accessor .astroclip
 from astroclip_astro.inputs import is_single, records
 from astroclip_astro.notebooks import progress_bar
+from astroclip_astro.pipeline import embedded, now
 from astroclip_astro.plugins.manager import get_manager
-from astroclip_astro.quality import Quality
+from astroclip_astro.processes import embed_in_processes, resized, several
 from astroclip_astro.weights import as_model, list_models, load_model
 
-__all__ = ["embed", "list_models", "list_surveys", "list_tasks", "load_model"]
-
-log = logging.getLogger(__name__)
-
-_COLUMNS = ("object_id", "ra", "dec", "survey", "redshift", "coverage", "snr", "quality")
+__all__ = ["embed", "embed_parts", "list_models", "list_surveys", "list_tasks", "load_model"]
 
 
 def embed(
@@ -35,6 +27,7 @@ def embed(
     batch_size=None,
     progress=None,
     errors=None,
+    workers=None,
 ):
     """Embed galaxies: spectra, cutouts, or files of either.
 
@@ -46,16 +39,17 @@ def embed(
         are fetched from the Legacy Surveys, or from the archive of `survey`; a path; a `Table` or
         `QTable` with one of the columns ``spectrum``, ``image``, ``cutout``, ``path``,
         ``filename``, ``file``, or with ``ra`` and ``dec`` (deg), where to fetch them; what a
-        further modality of the model takes; or an iterable of any mix of these, which is consumed
-        lazily.
+        further modality of the model takes; or an iterable of any mix of these, which a thread of
+        its own consumes lazily, at most two batches ahead of the network.
     model : str, path-like or GalaxyModel, optional
         A name of `list_models`, a checkpoint, or a loaded model; by default the bundled one.
     survey : str, optional
         A name of `list_surveys`: how the objects are to be read and understood. By default files
         are recognised; objects in memory are taken to be on vacuum wavelengths in the observed
         frame.
-    device : str or torch.device
-        ``"auto"`` takes CUDA or MPS where there is one; ignored for a model already loaded.
+    device : str or torch.device or list of these
+        ``"auto"`` takes CUDA or MPS where there is one; ignored for a model already loaded. A list
+        gives a process to each, as `workers` does: ``["cuda:0", "cuda:1"]``.
     dtype : {"auto", "float32", "bfloat16", "int8"}
         Type of the large matrix products, as `GalaxyModel.compute_in` takes it. ``"auto"`` is
         bfloat16 for large models, not the bundled one, on processors that are faster with it; a
@@ -69,6 +63,10 @@ def embed(
         What to do with an object that cannot be embedded: raise, or keep its place as a row of NaN
         with its quality bits set and the reason logged. By default a single object raises and the
         objects of a collection are flagged.
+    workers : int, optional
+        Processes that read, adapt and embed, each with a model of its own and its share of torch's
+        threads. For an iterable of paths, and a model given by name or file. Scripts need the guard
+        ``if __name__ == "__main__":``, since each process imports them.
 
     Returns
     -------
@@ -86,8 +84,14 @@ def embed(
         if a table is of no use as a whole.
     PluginError, WeightsError
         If the survey or the model is unknown or does not load.
+    AstroclipError
+        If one of the processes ends, such as for lack of memory; the message names the files.
     TypeError, ValueError
         If an argument is of no use.
+
+    See Also
+    --------
+    embed_parts : The same for more objects than their vectors have room in memory.
 
     Examples
     --------
@@ -103,10 +107,146 @@ def embed(
     >>> vector.astroclip.flags
     ['NO_UNCERTAINTY']
     """
+    if several(workers, device):
+        parts = embed_parts(
+            obj,
+            model=model,
+            survey=survey,
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            progress=progress,
+            errors=errors,
+            workers=workers,
+        )
+        found = list(parts)
+        return concat(found) if found else embed([], model=model, dtype=dtype)
+    _check(batch_size, errors)
+    model = _ready(model, device, dtype)
+    alone = single = is_single(obj, model.modalities)
+    stream = records(obj, preprocessing=model.preprocessing, survey=survey)
+    if single:
+        # A file can hold one object or many; only the first two need to be seen to know.
+        head = list(islice(stream, 2))
+        single = len(head) == 1
+        stream = chain(head, stream)
+    with _progress(obj, progress) as bar:
+        ((_, embeddings),) = embedded(
+            [stream],
+            model,
+            size=math.inf,
+            batch_size=batch_size,
+            raising=errors == "raise" or (errors is None and single),
+            date=now(),
+            alone=alone,
+            done=bar.update,
+        )
+    return embeddings.isel(object=0) if single else embeddings
+
+
+def embed_parts(
+    objects,
+    *,
+    size=1024,
+    model=None,
+    survey=None,
+    device="auto",
+    dtype="auto",
+    batch_size=None,
+    progress=None,
+    errors=None,
+    workers=None,
+):
+    """Embed any number of galaxies, also an endless stream of them, in constant memory.
+
+    Parameters
+    ----------
+    objects : object
+        As for `embed`.
+    size : int
+        Most objects in a part.
+    model, survey, device, dtype, batch_size, progress : object
+        As for `embed`. A `size` that is a multiple of `batch_size` wastes no batches.
+    errors : {"flag", "raise"}, optional
+        As for `embed`, "flag" by default.
+    workers : int, optional
+        As for `embed`.
+
+    Returns
+    -------
+    generator of xarray.DataArray
+        As of `embed`, dims ``("object", "feature")``, in order: `size` objects in each part, and
+        what remains in the last one. Nothing is read before the first part is asked for, and at
+        most two batches (with `workers`, 64 files for each) more than what was asked for. Closing
+        it ends the thread or the processes.
+
+    Raises
+    ------
+    InputError, PluginError, WeightsError, AstroclipError, TypeError
+        As for `embed`.
+    ValueError
+        If an argument is of no use.
+
+    Examples
+    --------
+    >>> from itertools import count, islice
+    >>> import astroclip_astro as aa
+    >>> from astroclip_astro.simulate import MockSurvey
+    >>> mocks = MockSurvey.bundled()
+    >>> endless = (mocks.spectrum(i % 60) for i in count())
+    >>> for part in islice(aa.embed_parts(endless, size=8, batch_size=8), 2):
+    ...     print(part.shape)
+    (8, 128)
+    (8, 128)
+    """
+    if size < 1:
+        raise ValueError(f"size is {size}, expected at least 1")
+    _check(batch_size, errors)
+    date, raising = now(), errors == "raise"
+    if several(workers, device):
+        settings = {"survey": survey, "dtype": str(dtype), "batch_size": batch_size}
+        work = embed_in_processes(
+            objects, model, device, workers, raising=raising, date=date, **settings
+        )
+        work = resized(work, size)
+    else:
+        model = _ready(model, device, dtype)
+        stream = records(objects, preprocessing=model.preprocessing, survey=survey)
+        work = embedded(
+            ([record] for record in stream),
+            model,
+            size=size,
+            batch_size=batch_size,
+            raising=raising,
+            date=date,
+        )
+    return _shown(work, objects, progress)
+
+
+def _shown(work, objects, progress):
+    """The parts that have objects, beside a bar that says how many there were."""
+    with _progress(objects, progress) as bar, closing(work):
+        for _, part in work:
+            bar.update(len(part))
+            if len(part):
+                yield part
+
+
+def _progress(objects, progress):
+    counted = hasattr(objects, "__len__") and not is_single(objects)
+    total = len(objects) if counted else None
+    return progress_bar(progress=progress, total=total, unit="object")
+
+
+def _check(batch_size, errors):
     if errors not in (None, "raise", "flag"):
         raise ValueError(f"errors is {errors!r}, expected 'raise' or 'flag'")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
+
+
+def _ready(model, device, dtype):
+    """The model, in the type that is asked for."""
     model = as_model(model, str(device), str(dtype))
     made_in, wanted = model.provenance["dtype"], str(dtype).removeprefix("torch.")
     if wanted not in ("auto", made_in):
@@ -114,37 +254,7 @@ def embed(
             f"dtype is {wanted!r} and model {model.name!r} was loaded in {made_in}: pass its name, "
             f"or load it by load_model(…, dtype={wanted!r})"
         )
-    single = is_single(obj, model.modalities)
-    batch_size = batch_size or (32 if model.device.type == "cpu" else 128)
-    stream = records(obj, preprocessing=model.preprocessing, survey=survey)
-    if single:
-        # A file can hold one object or many; only the first two need to be seen to know.
-        head = list(islice(stream, 2))
-        single = len(head) == 1
-        stream = chain(head, stream)
-    raising = errors == "raise" or (errors is None and single)
-    rows = _Rows(raising)
-    pending = {modality: [] for modality in model.modalities}
-    total = None if single or not hasattr(obj, "__len__") else len(obj)
-    bar = progress_bar(stream, progress=progress, total=total, unit="object")
-    for index, record in enumerate(bar):
-        if isinstance(record, FailedRecord):
-            rows.fail(index, record, record.reason)
-            continue
-        modality = record.modality
-        if modality not in pending:
-            known = " and ".join(pending)
-            rows.fail(index, record, f"model {model.name!r} embeds {known}, not {modality}")
-            continue
-        pending[modality].append((index, record))
-        if len(pending[modality]) == batch_size:
-            rows.add(model, modality, pending[modality])
-            pending[modality] = []
-    for modality, rest in pending.items():
-        if rest:
-            rows.add(model, modality, rest)
-    embeddings = rows.assemble(model)
-    return embeddings.isel(object=0) if single else embeddings
+    return model
 
 
 def list_surveys():
@@ -184,77 +294,3 @@ def list_tasks():
     entries = get_manager().entries("task")
     columns = ("name", "fitted", "summary", "citation")
     return Table({c: [getattr(entries[n], c) for n in sorted(entries)] for c in columns})
-
-
-class _Rows:
-    """Vectors and their coordinates as they come in, out of order by modality."""
-
-    def __init__(self, raising):
-        self.raising = raising
-        self.parts = []
-
-    def fail(self, index, record, reason):
-        """Raise for an object, or keep its place with a NaN row."""
-        quality = record.quality | Quality.NOT_EMBEDDED
-        if self.raising:
-            raise InputError(reason, object_id=record.object_id, quality=quality)
-        log.warning("not embedded: %s: %s", record.object_id or f"object {index}", reason)
-        columns = {name: [getattr(record, name, np.nan)] for name in _COLUMNS}
-        columns["quality"] = [int(quality)]
-        columns["modality"] = [""]
-        self.parts.append(([index], None, columns))
-
-    def add(self, model, modality, indexed):
-        """Embed a batch."""
-        indices, batch_records = zip(*indexed, strict=True)
-        batch = get_modality(modality).batch(
-            batch_records, model.preprocessing[modality], model.device
-        )
-        vectors = model.encode(batch.flux, modality).numpy().astype(np.float32, copy=False)
-        usable = (batch.quality & Quality.NOT_EMBEDDED) == 0
-        quality = batch.quality | np.where(usable, model.out_of_range(batch.flux, modality), 0)
-        broken = usable & ~np.isfinite(vectors).all(1)
-        if broken.any():
-            names = ", ".join(batch.object_id[broken][:5])
-            raise InputError(
-                f"model {model.name!r} returned non-finite vectors from finite input: its weights "
-                "or their precision are at fault",
-                object_id=names,
-            )
-        for i in np.flatnonzero(~usable):
-            bits = Quality(int(quality[i]))
-            reason = f"no vector can be made of it ({', '.join(bits.names)})"
-            if self.raising:
-                raise InputError(reason, object_id=batch.object_id[i], quality=bits)
-            log.warning(
-                "not embedded: %s: %s", batch.object_id[i] or f"object {indices[i]}", reason
-            )
-        vectors[~usable] = np.nan
-        columns = {name: getattr(batch, name) for name in _COLUMNS} | {"quality": quality}
-        columns["modality"] = [modality] * len(batch)
-        self.parts.append((indices, vectors, columns))
-
-    def assemble(self, model):
-        """All rows in the order given, as one DataArray."""
-        order = np.argsort(np.concatenate([np.asarray(p[0], int) for p in self.parts] or [[]]))
-        width = model.embed_dim
-        vectors = [
-            np.full((len(index), width), np.nan, np.float32) if v is None else v
-            for index, v, _ in self.parts
-        ]
-        columns = {
-            name: np.concatenate([np.asarray(c[name]) for *_, c in self.parts] or [[]])[order]
-            for name in (*_COLUMNS, "modality")
-        }
-        # A companion has made the vectors of its own modality only.
-        attrs = {
-            name: text
-            for name, text in model.provenance.items()
-            if not name.startswith(COMPANION) or name.removeprefix(COMPANION) in columns["modality"]
-        }
-        attrs |= {
-            "versions": ";".join(f"{k}={v}" for k, v in sorted(get_manager().versions().items())),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        stacked = np.concatenate(vectors)[order] if vectors else np.empty((0, width), np.float32)
-        return make_embeddings(stacked, columns, attrs)

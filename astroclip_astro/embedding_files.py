@@ -1,6 +1,7 @@
 """Files of embeddings: a writer and a reader per format, each giving back exactly what went in."""
 
 import json
+from itertools import chain
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from astroclip_astro.table_files import (
     write_ecsv,
 )
 
-__all__ = ["check_output", "read_table", "write_rows"]
+__all__ = ["check_output", "read_table", "write_parts", "write_rows"]
 
 
 def check_output(path, *, overwrite=False):
@@ -83,6 +84,25 @@ def write_rows(rows, dims, path):
     about = json.dumps({"dims": list(dims), "attrs": rows.attrs})
     with replacing(path) as aside:
         _FORMATS[path.suffix][0](rows, about, aside)
+
+
+def write_parts(empty, parts, path):
+    """Write embeddings that come in parts to a Parquet file, as a whole or not at all.
+
+    It takes the memory of one part.
+
+    Parameters
+    ----------
+    empty : xarray.DataArray
+        Embeddings of no object, with the attributes of the whole.
+    parts : iterable of xarray.DataArray
+        Embeddings of the same model, as files have held them before.
+    path : pathlib.Path
+        As `check_output` returned it; what is there is replaced.
+    """
+    about = json.dumps({"dims": list(empty.dims), "attrs": empty.attrs})
+    with replacing(path) as aside:
+        _write_parquet_parts(chain([empty], parts), about, aside)
 
 
 def read_table(path):
@@ -184,14 +204,27 @@ def _read_zarr(path):
 
 
 def _write_parquet(rows, about, path):
-    import pyarrow as pa
+    _write_parquet_parts(iter([rows]), about, path)
+
+
+def _write_parquet_parts(parts, about, path):
     from pyarrow import parquet
+
+    first = next(parts)
+    table = _arrow(first)
+    schema = table.schema.with_metadata(voparquet(first.astroclip.to_table(), about))
+    with parquet.ParquetWriter(path, schema) as writer:
+        for one in chain([table], map(_arrow, parts)):
+            writer.write_table(one.cast(schema))
+
+
+def _arrow(rows):
+    import pyarrow as pa
 
     columns = {name: values.values for name, values in rows.coords.items()}
     flat = pa.array(rows.values.reshape(-1), pa.float32())
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, rows.sizes["feature"])
-    metadata = voparquet(rows.astroclip.to_table(), about)
-    parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+    return pa.table(columns)
 
 
 def _read_parquet(path):

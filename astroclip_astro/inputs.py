@@ -17,7 +17,7 @@ from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.errors import AstroclipError, InputError, PluginError
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.sources.base import fetch_all, get_source
-from astroclip_astro.surveys.files import claimed_by, claims, get_survey, identify, read
+from astroclip_astro.surveys.files import claimed_by, claims, get_survey, recognised
 
 __all__ = ["is_single", "one_record", "records"]
 
@@ -155,8 +155,7 @@ def _records(obj, preprocessing, survey, object_id):
         )
     elif isinstance(obj, (str, os.PathLike)):
         path = Path(obj)
-        name = survey or identify(path)
-        for item in read(path, name):
+        for name, item in recognised(path, survey):
             yield from records(item, preprocessing=preprocessing, survey=name, object_id=path.name)
     elif isinstance(obj, (SkyCoord, BaseCoordinateFrame)):
         yield from _table_records(_sky_table(SkyCoord(obj)), preprocessing, survey)

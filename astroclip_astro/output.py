@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from astroclip_astro.errors import InputError
@@ -109,6 +109,8 @@ def replacing(path):
     aside, old = (path.with_name(f".{path.stem}.{os.getpid()}{s}{path.suffix}") for s in ("", "o"))
     try:
         yield aside
+        if aside.is_file():
+            _to_disk(aside)  # before it takes the place of anything, come a power cut or not
         try:
             if path.is_dir():  # only files can be replaced in one go
                 os.replace(path, old)
@@ -117,6 +119,8 @@ def replacing(path):
             if old.is_dir():
                 os.replace(old, path)
             raise
+        with suppress(OSError):  # not all systems have this for folders
+            _to_disk(path.parent)
         if old.is_dir():
             shutil.rmtree(old)
     finally:
@@ -124,3 +128,11 @@ def replacing(path):
             shutil.rmtree(aside)
         else:
             aside.unlink(missing_ok=True)
+
+
+def _to_disk(path):
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -90,8 +90,8 @@ def test_rows_of_one_spectrum_are_objects(model):
 
 def test_a_file_of_many_objects_loses_none(model, tmp_path, monkeypatch):
     objects = [spectrum(seed) for seed in range(5)]
-    monkeypatch.setattr("astroclip_astro.inputs.identify", lambda path: "desi")
-    monkeypatch.setattr("astroclip_astro.inputs.read", lambda path, name: iter(objects))
+    named = [("desi", one) for one in objects]
+    monkeypatch.setattr("astroclip_astro.inputs.recognised", lambda path, name: iter(named))
     found = aa.embed(tmp_path / "coadd.fits", model=model)
     assert found.object_id.values.tolist() == ["s0", "s1", "s2", "s3", "s4"]
 

@@ -57,6 +57,8 @@ def flux_scale(unit, wavelength):
             "'1e-17 erg / (s cm2 Angstrom)' or 'Jy'. Give the flux its unit; counts, magnitudes, "
             "surface brightness and continuum-normalised flux must be calibrated first"
         )
+    if unit.is_equivalent(FLUX_UNIT):
+        return unit.to(FLUX_UNIT)
     return unit.to(FLUX_UNIT, 1.0, u.spectral_density(wavelength * u.AA))
 
 

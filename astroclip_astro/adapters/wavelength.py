@@ -103,6 +103,12 @@ def vacuum_bins(axis, medium="vacuum"):
 def _edges_between(centres):
     """Bin edges midway between increasing centres, and the pixel in each bin (-1 for a gap)."""
     spacing = np.diff(centres)
+    if spacing.max() <= _GAP * spacing.min():  # as on most grids, where no filter is needed
+        half = spacing / 2
+        edges = np.concatenate(
+            [centres[:1] - half[:1], centres[:-1] + half, centres[-1:] + half[-1:]]
+        )
+        return edges, np.arange(len(centres))
     # The upper quartile, since wide and narrow spacings may alternate where orders were merged.
     usual = percentile_filter(spacing, 75, size=11, mode="mirror")
     gap = np.flatnonzero(spacing > _GAP * usual)

@@ -61,18 +61,18 @@ class _Group(click.Group):
             if not isinstance(error, AstroclipError | OSError) or not text:
                 text = f"{type(error).__name__}: {text} (astroclip --debug … shows where)"
             _end(ctx, text, 1)
-        except KeyboardInterrupt:
-            _interrupted(ctx)
+        except KeyboardInterrupt as error:
+            _interrupted(ctx, str(error))
         except SystemExit as error:  # into which Lightning turns an interrupt
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
             _interrupted(ctx)
 
 
-def _interrupted(ctx):
+def _interrupted(ctx, text=""):
     if ctx.params["debug"]:
         traceback.print_exc()
-    _end(ctx, "interrupted", 130)  # as shells count it: 128, and the number of the signal
+    _end(ctx, text or "interrupted", 130)  # as shells count it: 128, and the number of the signal
 
 
 def _end(ctx, text, code):

@@ -1,9 +1,12 @@
 """What a survey has to say about its files: the class that survey plugins subclass."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
-__all__ = ["ByNameOnly", "Survey"]
+from astropy.io import fits
+
+__all__ = ["ByNameOnly", "Survey", "opened"]
 
 
 class Survey:
@@ -33,6 +36,9 @@ class Survey:
     WCS; or, of another modality, what that accepts. ``meta`` may hold, all optional: ``object_id``
     (str), ``ra`` and ``dec`` (deg), ``redshift``, ``quality`` (`astroclip_astro.quality.Quality`
     bits known from the file), ``bands`` (overrides the attribute).
+
+    ``read(path, hdulist=None)`` may take the open FITS file that `identify` has been shown, which
+    spares opening it anew: see `opened`.
 
     A survey may also have ``convert(obj, *, object_id="")``, which yields the same for an object in
     memory: `image_records` calls it for an open `HDUList`, whose layout only the survey knows.
@@ -98,3 +104,21 @@ class ByNameOnly(Survey):
             False.
         """
         return False
+
+
+def opened(path, hdulist=None):
+    """Open a FITS file, unless that is done.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    hdulist : astropy.io.fits.HDUList, optional
+        The same if it is open; whoever opened it closes it.
+
+    Returns
+    -------
+    context manager
+        Gives the open file.
+    """
+    return nullcontext(hdulist) if hdulist is not None else fits.open(path)

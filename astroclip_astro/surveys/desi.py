@@ -11,7 +11,7 @@ from specutils import Spectrum
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
-from astroclip_astro.surveys.base import Survey
+from astroclip_astro.surveys.base import Survey, opened
 
 __all__ = ["DESI"]
 
@@ -79,13 +79,15 @@ class DESI(Survey):
             _is_stack(hdulist) or _is_table(hdulist) or _arms(hdulist)
         )
 
-    def read(self, path):
+    def read(self, path, hdulist=None):
         """Read the targets of a file.
 
         Parameters
         ----------
         path : path-like
             The file. It stays open until the last target is read.
+        hdulist : astropy.io.fits.HDUList, optional
+            The same if it is open already.
 
         Yields
         ------
@@ -99,7 +101,7 @@ class DESI(Survey):
             one lattice of wavelengths.
         """
         path = Path(path)
-        with fits.open(path) as hdulist:
+        with opened(path, hdulist) as hdulist:
             if _is_stack(hdulist):
                 raise InputError(
                     "this stack of many galaxies is in the rest frame: expected observed-frame "

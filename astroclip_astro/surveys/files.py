@@ -2,6 +2,7 @@
 
 import contextlib
 import reprlib
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from astroclip_astro.adapters.planes import REFUSED_RGB
 from astroclip_astro.errors import AstroclipError, InputError
 from astroclip_astro.plugins.manager import BUILTIN, get_manager
 
-__all__ = ["claimed_by", "claims", "get_survey", "identify", "is_fits", "read"]
+__all__ = ["claimed_by", "claims", "get_survey", "identify", "is_fits", "read", "recognised"]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 _FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2", ".fit.gz")
@@ -139,17 +140,20 @@ def identify(path):
     path = Path(path)
     _require_file(path)
     with contextlib.ExitStack() as stack:
-        hdulist = None
-        if is_fits(path):
-            try:
-                hdulist = stack.enter_context(fits.open(path, memmap=True))
-            except OSError as error:
-                raise InputError(
-                    f"not a readable FITS file: {error}", object_id=str(path)
-                ) from error
-        found = claims(path, hdulist)
+        return _identify(path, stack)[0]
+
+
+def _identify(path, stack):
+    """Name of the survey, and the open file, which `stack` closes, or None if it is not FITS."""
+    hdulist = None
+    if is_fits(path):
+        try:
+            hdulist = stack.enter_context(fits.open(path, memmap=True))
+        except OSError as error:
+            raise InputError(f"not a readable FITS file: {error}", object_id=str(path)) from error
+    found = claims(path, hdulist)
     if len(found) == 1:
-        return found[0]
+        return found[0], hdulist
     if path.suffix.lower() in _PICTURES and not found:
         raise InputError(REFUSED_RGB, object_id=str(path))
     who = claimed_by(found) if found else "no registered survey knows it"
@@ -181,18 +185,56 @@ def read(path, survey=None):
     InputError
         If the file cannot be read; the message names it.
     """
+    for _, obj in recognised(path, survey):
+        yield obj
+
+
+def recognised(path, survey=None):
+    """Read the objects of a file, and tell which survey's they are.
+
+    Parameters
+    ----------
+    path, survey : path-like, str
+        As for `read`.
+
+    Yields
+    ------
+    survey : str
+        Registered name of the survey.
+    obj : specutils.Spectrum or astropy.nddata.NDData
+        An object.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read; the message names it.
+    """
     path = Path(path)
     _require_file(path)
-    name = survey or identify(path)
-    try:
-        yield from get_survey(name).read(path)
-    except AstroclipError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"the {name} reader could not read it ({type(error).__name__}: {error})",
-            object_id=str(path),
-        ) from error
+    with contextlib.ExitStack() as stack:
+        name, hdulist = (survey, None) if survey else _identify(path, stack)
+        reader = get_survey(name)
+        given = {}
+        if hdulist is not None and "hdulist" in signature(reader.read).parameters and _untouched():
+            given = {"hdulist": hdulist}
+        else:
+            stack.close()
+        try:
+            for obj in reader.read(path, **given):
+                yield name, obj
+        except AstroclipError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the {name} reader could not read it ({type(error).__name__}: {error})",
+                object_id=str(path),
+            ) from error
+
+
+def _untouched():
+    """Whether no survey of a plugin was shown the open file: it may change it, or go on in it."""
+    manager = get_manager()
+    return all(manager.owner("survey", n).name == BUILTIN for n in manager.entries("survey"))
 
 
 def _require_file(path):

@@ -12,7 +12,7 @@ from astroclip_astro.adapters.meta import band_names
 from astroclip_astro.adapters.planes import REFUSED_RGB, header_wcs
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
-from astroclip_astro.surveys.base import ByNameOnly, Survey
+from astroclip_astro.surveys.base import ByNameOnly, Survey, opened
 
 __all__ = ["LegacySurvey", "LegacySurveyRGB"]
 
@@ -84,7 +84,7 @@ class LegacySurvey(Survey):
         -------
         bool
         """
-        if not hdulist:
+        if hdulist is None:
             return False
         header = hdulist[0].header
         if header.get("SURVEY", _SURVEYS[0]) not in _SURVEYS:
@@ -93,13 +93,15 @@ class LegacySurvey(Survey):
             return len(hdulist) > 1 and {"BRICK", "BAND", "IMAGETYP"} <= set(hdulist[1].header)
         return header["NAXIS"] in (2, 3) and {"BANDS", "IMAGEW", "IMAGEH"} <= set(header)
 
-    def read(self, path):
+    def read(self, path, hdulist=None):
         """Read a file; see `Survey.read`.
 
         Parameters
         ----------
         path : pathlib.Path
             FITS cutout.
+        hdulist : astropy.io.fits.HDUList, optional
+            The same if it is open already.
 
         Yields
         ------
@@ -114,7 +116,7 @@ class LegacySurvey(Survey):
         path = Path(path)
         if path.suffix.lower() in _PICTURES:
             raise InputError(REFUSED_RGB, object_id=str(path))
-        with fits.open(path) as hdulist:
+        with opened(path, hdulist) as hdulist:
             yield from self.convert(hdulist, object_id=path.stem)
 
     def convert(self, hdulist, *, object_id=""):

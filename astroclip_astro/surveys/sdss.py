@@ -1,5 +1,7 @@
 """SDSS optical spectra: spec-*.fits of SDSS-I/II, BOSS, eBOSS and SDSS-V."""
 
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from specutils import Spectrum
 
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
-from astroclip_astro.surveys.base import Survey
+from astroclip_astro.surveys.base import Survey, opened
 
 __all__ = ["BAD_PIXEL", "SDSS"]
 
@@ -20,6 +22,10 @@ __all__ = ["BAD_PIXEL", "SDSS"]
 BAD_PIXEL = sum(1 << bit for bit in (23, 24, 27, 28))
 
 _COORDINATES = (("PLUG_RA", "PLUG_DEC"), ("RACAT", "DECCAT"), ("FIBER_RA", "FIBER_DEC"))
+
+_KINDS = ("OBJTYPE", "SOURCETYPE", "TARGETTYPE")
+_IDENTIFIERS = ("PLATE", "PLATEID", "MJD", "FIBERID", "FIELD", "CATALOGID")
+_DESCRIBING = (*_IDENTIFIERS, *_KINDS, "CLASS", "Z", "ZWARNING", *chain(*_COORDINATES))
 
 
 class SDSS(Survey):
@@ -70,13 +76,15 @@ class SDSS(Survey):
         """
         return hdulist is not None and _is_coadd(hdulist)
 
-    def read(self, path):
+    def read(self, path, hdulist=None):
         """Read the spectrum of a file.
 
         Parameters
         ----------
         path : path-like
             The file.
+        hdulist : astropy.io.fits.HDUList, optional
+            The same if it is open already.
 
         Yields
         ------
@@ -89,7 +97,7 @@ class SDSS(Survey):
             If the file has no coadded spectrum, or its flux unit is not understood.
         """
         path = Path(path)
-        with fits.open(path) as hdulist:
+        with opened(path, hdulist) as hdulist:
             yield from self.convert(hdulist, object_id=path.name)
 
     def convert(self, hdulist, *, object_id=""):
@@ -119,7 +127,7 @@ class SDSS(Survey):
                 object_id=object_id,
             )
         header = hdulist[0].header
-        coadd = _columns(hdulist[1])
+        coadd = _columns(hdulist[1], ("FLUX", "LOGLAM", "IVAR", "AND_MASK"))
         entry = _description(hdulist)
         unit = _flux_unit(header.get("BUNIT", "1E-17 erg/cm^2/s/Ang"), object_id)
         masked = ~(coadd["IVAR"] > 0)
@@ -136,38 +144,46 @@ class SDSS(Survey):
 
 
 def _is_coadd(hdulist):
-    if len(hdulist) < 2 or not isinstance(hdulist[1], fits.BinTableHDU):
+    hdu = next(iter(hdulist[1:2]), None)  # not by len(), which reads the headers of all
+    if not isinstance(hdu, fits.BinTableHDU):
         return False
-    names = {name.upper() for name in hdulist[1].columns.names}
+    names = {name.upper() for name in hdu.columns.names}
     return {"FLUX", "LOGLAM", "IVAR"} <= names
 
 
-def _columns(hdu):
-    return {name.upper(): np.array(hdu.data[name]) for name in hdu.columns.names}
+def _columns(hdu, wanted):
+    """Those of the wanted columns that there are; the tables of SDSS have hundreds."""
+    names = {name.upper(): name for name in hdu.columns.names}
+    return {name: np.array(hdu.data[names[name]]) for name in wanted if name in names}
 
 
 def _description(hdulist):
-    """Return the row of the table that describes the object, empty if there is none."""
+    """Return what is known of the object, from the row of the table that describes it."""
     for hdu in hdulist[2:4]:
         if isinstance(hdu, fits.BinTableHDU) and len(hdu.data) > 0:
-            columns = _columns(hdu)
+            columns = _columns(hdu, _DESCRIBING)
             if "CLASS" in columns:
                 return {name: column[0] for name, column in columns.items()}
     return {}
 
 
 def _flux_unit(text, name):
-    """Parse a BUNIT such as '1E-17 erg/cm^2/s/Ang', which astropy refuses as it is."""
     try:
-        first, *others = text.replace("Angstrom", "Ang").replace("Ang", "Angstrom").split("/")
-        unit = u.Unit(first)
-        for other in others:
-            unit = unit / u.Unit(other)
+        return _parsed(text)
     except ValueError as error:
         raise InputError(
             f"BUNIT {text!r} is not understood: expected '1E-17 erg/cm^2/s/Ang'",
             object_id=name,
         ) from error
+
+
+@lru_cache(maxsize=16)  # one unit for all files, which remembers what it is equivalent to
+def _parsed(text):
+    """Parse a BUNIT such as '1E-17 erg/cm^2/s/Ang', which astropy refuses as it is."""
+    first, *others = text.replace("Angstrom", "Ang").replace("Ang", "Angstrom").split("/")
+    unit = u.Unit(first)
+    for other in others:
+        unit = unit / u.Unit(other)
     return unit
 
 
@@ -196,7 +212,7 @@ def _meta(entry, header, name):
         (np.nan, np.nan),
     )
     quality = Quality.GOOD
-    kinds = {str(entry.get(name, "")).strip() for name in ("OBJTYPE", "SOURCETYPE", "TARGETTYPE")}
+    kinds = {str(entry.get(name, "")).strip() for name in _KINDS}
     if str(entry.get("CLASS", "")).strip() in ("STAR", "QSO") or "SKY" in kinds:
         quality |= Quality.NOT_A_GALAXY
     if entry.get("ZWARNING", 0) != 0:

@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def executable(tmp_path_factory):
     """The command as it is installed, and the variables to start it with."""
     command = tmp_path_factory.mktemp("bin") / "astroclip"
-    command.write_text(f"#!{sys.executable}\nfrom astroclip_astro.cli.main import main\n\nmain()\n")
+    command.write_text(
+        f"#!{sys.executable}\nfrom astroclip_astro.cli.main import main\n\n"
+        'if __name__ == "__main__":\n    main()\n'
+    )
     command.chmod(0o755)
     path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
     return command, os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}

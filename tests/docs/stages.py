@@ -145,6 +145,9 @@ def command_line(folder, enter, install):
     if shutil.which("jq") is None:
         pytest.skip("the page gives JSON to jq, which is not there")
     spec_file(folder / "spec-0266-51602-0001.fits")
+    (folder / "spectra").mkdir()
+    for i in range(2):
+        spec_file(folder / "spectra" / f"spec-0266-51602-000{i + 1}.fits", i)
     (folder / ".config" / "fish" / "completions").mkdir(parents=True)
     return {}
 

@@ -12,7 +12,9 @@ from astroclip_astro.adapters.spectrum import (
     spectrum_records,
 )
 from astroclip_astro.errors import InputError
+from astroclip_astro.plugins.manager import Manager
 from astroclip_astro.quality import Quality
+from astroclip_astro.surveys import files
 from astroclip_astro.surveys.desi import DESI
 from astroclip_astro.surveys.sdss import SDSS
 
@@ -196,3 +198,37 @@ def test_shared_controls_are_no_galaxies(shared_dir):
     assert len(paths) == 4
     for path in paths:
         assert Quality.NOT_A_GALAXY in read(path).meta["quality"]
+
+
+@pytest.mark.parametrize(("untouched", "times"), [(True, 1), (False, 2)])
+def test_a_recognised_file_is_opened_anew_only_after_plugins(
+    tmp_path, sdss_file, monkeypatch, untouched, times
+):
+    opened, real = [], fits.open
+
+    def count(path, *args, **settings):
+        opened.append(path)
+        return real(path, *args, **settings)
+
+    path = sdss_file(tmp_path, 1)
+    monkeypatch.setattr("astropy.io.fits.open", count)
+    monkeypatch.setattr("astroclip_astro.surveys.files._untouched", lambda: untouched)
+    (found,) = files.read(path)
+    assert found.meta["object_id"] == "0001-55555-0001"
+    assert opened == [path] * times
+
+
+def test_only_built_in_surveys_leave_a_file_untouched(install, monkeypatch):
+    module = """
+        from astroclip_astro.plugins import SurveyEntry, hookimpl
+
+        @hookimpl
+        def register_surveys():
+            yield SurveyEntry(
+                name="foreign", summary="S", factory="foreign:Foreign", modality="spectrum"
+            )
+    """
+    monkeypatch.setattr(files, "get_manager", lambda: Manager({}))
+    assert files._untouched()
+    install("foreign", {"foreign": "foreign"}, {"foreign.py": module})
+    assert not files._untouched()
