@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from astropy.io import fits
 from astropy.table import Table
-from encoders import make_model
+from full_size import make_model
 from header import print_header
 
 import astroclip_astro as aa

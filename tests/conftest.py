@@ -11,10 +11,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
+import pytest
+
 # Looking for cycles among all that torch, panel and others have made is worth it less often.
 gc.set_threshold(100_000, 20, 20)
-
-import pytest
 
 
 @pytest.fixture(scope="session")
