@@ -10,7 +10,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
-from astroclip_astro.adapters.flux_density import FLUX_UNIT
+from astroclip_astro.adapters.flux_density import FLUX_UNIT, LARGEST_FLUX
 from astroclip_astro.adapters.image import ImagePreprocessing
 from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
 from astroclip_astro.embedding_schema import COMPANION
@@ -19,7 +19,7 @@ from astroclip_astro.output import check_target, replacing
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.weights import as_model
 
-__all__ = ["LARGEST", "METADATA", "SUFFIXES", "TOLERANCE", "export"]
+__all__ = ["METADATA", "SUFFIXES", "TOLERANCE", "export"]
 
 #: Suffixes of the formats: ONNX, and programs of `torch.export`.
 SUFFIXES = (".onnx", ".pt2")
@@ -30,10 +30,6 @@ METADATA = "astroclip_astro.json"
 #: Largest difference to `GalaxyModel.encode` that a file may have, relative to the largest number
 #: of the vectors; and of one minus the cosine, with the square of it.
 TOLERANCE = 1e-4
-
-#: Fluxes of which an exported encoder makes no vector, in either unit: squares of larger ones pass
-#: the range of float32, and of the infinities that follow some runtimes make plausible numbers.
-LARGEST = 1e15
 
 # Bytes that a file of ONNX can hold, less some for the graph itself.
 _ONNX_HOLDS = 2**31 - 2**24
@@ -54,7 +50,8 @@ class _Graph(nn.Module):
         self.model, self.modality = model, modality
 
     def forward(self, flux):
-        usable = (flux.abs() < LARGEST).flatten(1).all(1, keepdim=True)
+        # Of infinities on the way some runtimes make plausible numbers.
+        usable = (flux.abs() < LARGEST_FLUX).flatten(1).all(1, keepdim=True)
         return self.model.vectors(flux, self.modality).masked_fill(~usable, torch.nan)
 
 
@@ -97,7 +94,7 @@ def export(model, path, *, modality, overwrite=False):
     (B, n_pixels, 1) in 1e-17 erg s-1 cm-2 Å-1 on the model's wavelength grid, or images
     (B, band, row, column) in nanomaggies on its pixel grid, for any B. Its output ``vectors`` is
     what `GalaxyModel.encode` makes of it, shape (B, embed_dim), float32: NaN for an object whose
-    flux is somewhere not finite, or `LARGEST` or more. Reading files, units, masks, resampling and
+    flux is somewhere not finite, or 1e15 or more. Reading files, units, masks, resampling and
     flags are not part of the graph.
 
     Each file is run before it is given its name, on batches of one and of three drawn from a seed,

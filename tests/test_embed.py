@@ -138,10 +138,11 @@ def test_a_single_unusable_object_raises_and_is_named(model):
     assert np.isnan(aa.embed(bad, model=model, errors="flag")).all()
 
 
-def test_one_nan_pixel_changes_little_and_is_flagged(model):
+@pytest.mark.parametrize("value", [np.nan, 1e25])  # of which float32 holds no square
+def test_one_pixel_of_no_flux_changes_little_and_is_flagged(model, value):
     clean = spectrum(1)
     flux = clean.flux.copy()
-    flux[4000] = np.nan
+    flux[4000] = value * FLUX
     dirty = Spectrum(
         spectral_axis=WAVELENGTH,
         flux=flux,

@@ -5,10 +5,14 @@ from astropy import units as u
 
 from astroclip_astro.errors import InputError
 
-__all__ = ["FLUX_UNIT", "flux_scale", "to_ivar_function"]
+__all__ = ["FLUX_UNIT", "LARGEST_FLUX", "flux_scale", "to_ivar_function"]
 
 #: Unit of flux on every model's wavelength grid.
 FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
+
+#: Fluxes of which no vector is made, in this unit or in nanomaggies: squares of larger ones pass
+#: the range of float32, in which encoders compute.
+LARGEST_FLUX = 1e15
 
 _DENSITIES = (
     FLUX_UNIT,
