@@ -148,7 +148,8 @@ def _identify(path, stack):
     hdulist = None
     if is_fits(path):
         try:
-            hdulist = stack.enter_context(fits.open(path, memmap=True))
+            # Not memmap=True, of which astropy makes a demand: it refuses integers that are offset.
+            hdulist = stack.enter_context(fits.open(path))
         except OSError as error:
             raise InputError(f"not a readable FITS file: {error}", object_id=str(path)) from error
     found = claims(path, hdulist)

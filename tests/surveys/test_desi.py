@@ -14,6 +14,7 @@ from astroclip_astro.adapters.spectrum import (
 from astroclip_astro.errors import InputError
 from astroclip_astro.quality import Quality
 from astroclip_astro.surveys.desi import DESI
+from astroclip_astro.surveys.files import read
 
 ARMS = {
     "B": 3600 + 0.8 * np.arange(2751),
@@ -51,7 +52,7 @@ def write(path, table, *, arms=ARMS, mask=True, edit=None, extra=()):
         hdus[-1].header["BUNIT"] = "10**-17 erg/(s cm2 Angstrom)"
         hdus.append(fits.ImageHDU(np.full(shape, IVAR[arm], ">f4"), name=f"{arm}_IVAR"))
         if mask:
-            hdus.append(fits.ImageHDU(np.zeros(shape, np.int32), name=f"{arm}_MASK"))
+            hdus.append(fits.ImageHDU(np.zeros(shape, np.uint32), name=f"{arm}_MASK"))
     hdulist = fits.HDUList([*hdus, *extra])
     if edit:
         edit(hdulist)
@@ -93,6 +94,15 @@ def test_arms_are_merged_by_ivar_onto_one_lattice(tmp_path):
     assert (second.meta["ra"], second.meta["dec"]) == (151.0, -2.0)
     assert np.isnan(first.meta["redshift"])
     assert first.meta["quality"] == Quality.GOOD
+
+
+def test_a_recognised_file_is_read_as_one_that_is_named(tmp_path):
+    path = write(tmp_path / "coadd-main-dark-1.fits", fibermap([11, 12]))
+    recognised, named = list(read(path)), list(read(path, "desi"))
+    assert [name for name, _ in recognised] == ["desi", "desi"]
+    for (_, one), (_, other) in zip(recognised, named, strict=True):
+        np.testing.assert_array_equal(one.flux, other.flux)
+        np.testing.assert_array_equal(one.mask, other.mask)
 
 
 def test_merged_arms_are_the_model_grid(tmp_path):
