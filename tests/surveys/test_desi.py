@@ -99,8 +99,8 @@ def test_arms_are_merged_by_ivar_onto_one_lattice(tmp_path):
 def test_a_recognised_file_is_read_as_one_that_is_named(tmp_path):
     path = write(tmp_path / "coadd-main-dark-1.fits", fibermap([11, 12]))
     recognised, named = list(read(path)), list(read(path, "desi"))
-    assert [name for name, _ in recognised] == ["desi", "desi"]
-    for (_, one), (_, other) in zip(recognised, named, strict=True):
+    assert len(recognised) == 2
+    for one, other in zip(recognised, named, strict=True):
         np.testing.assert_array_equal(one.flux, other.flux)
         np.testing.assert_array_equal(one.mask, other.mask)
 
