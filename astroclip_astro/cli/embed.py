@@ -126,7 +126,7 @@ def embed(
                 bar.update(len(part))
         if not parts.embedded:
             none = f"none of the {parts.objects} objects could be embedded; see the log"
-            parts.remove()
+            parts.abandon()
             raise InputError(none)
         parts.finish()
     flags = dict(parts.flags.most_common())
