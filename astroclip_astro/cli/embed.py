@@ -114,7 +114,7 @@ def embed(
         how = {"batch_size": batch_size, "raising": errors == "raise", "date": parts.date}
         if apart:
             del loaded  # each process has its own
-            how |= {"survey": survey, "dtype": dtype}
+            how |= {"survey": survey, "dtype": made["dtype"]}  # "auto" is decided once
             steps = gathered(embed_in_processes(rest, model, device, workers, **how), _SIZE)
         else:
             about = {"preprocessing": loaded.preprocessing, "survey": survey}
