@@ -74,7 +74,7 @@ class Parts:
         try:
             self._begin(made, resume)
         except BaseException:
-            self._lock.release()
+            self.__exit__()
             raise
 
     def __enter__(self):

@@ -250,6 +250,17 @@ def test_a_run_that_died_before_it_had_begun_is_in_nobodys_way(tmp_path, toy_fil
         out.unlink()
 
 
+def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path, toy_file, sdss_file, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out.parquet"
+    monkeypatch.setattr("os.fsync", full)
+    result = run("embed", sdss_file(tmp_path, 1), "-o", out, "--model", toy_file)
+    assert "No space left on device" in result.stderr
+    assert not parts_folder(out).exists()
+
+
 def test_parts_that_are_removed_in_vain_are_still_valid(
     tmp_path, toy_file, sdss_file, interrupted, monkeypatch
 ):
