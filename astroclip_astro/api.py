@@ -85,7 +85,8 @@ def embed(
     PluginError, WeightsError
         If the survey or the model is unknown or does not load.
     AstroclipError
-        If one of the processes ends, such as for lack of memory; the message names the files.
+        If one of the processes ends, such as for lack of memory; the message names the files. If
+        ``dtype="auto"`` is not the same to all of them.
     TypeError, ValueError
         If an argument is of no use.
 
@@ -177,8 +178,8 @@ def embed_parts(
     generator of xarray.DataArray
         As of `embed`, dims ``("object", "feature")``, in order: `size` objects in each part, and
         what remains in the last one. Nothing is read before the first part is asked for, and at
-        most two batches (with `workers`, 64 files for each) more than what was asked for. Closing
-        it ends the thread or the processes.
+        most two batches more than what was asked for; with `workers`, eight times `batch_size`
+        files more for each of them. Closing it ends the thread or the processes.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections import Counter, deque
 from contextlib import suppress
 from itertools import count
@@ -24,7 +23,8 @@ class Parts:
 
     It has a Parquet file for each part, ``00000.parquet`` and so on, which `open_embeddings`
     reads; beside it ``00000.json``, which tells of which files they are, with their sizes and
-    times; and ``manifest.json``, which tells with what all were made. Each appears as a whole.
+    times; and ``manifest.json``, which tells with what all were made. Each appears as a whole. At
+    the end of the context the folder goes, unless there is something to go on with.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ class Parts:
         self.date = date
         self.objects, self.embedded, self.flags = 0, 0, Counter()
         self._number, self._files, self._noted = 0, 0, deque()
+        self._over = False
         if self.path.exists():
             self._check_folder(resume, overwrite)
         self.path.mkdir(exist_ok=True)
@@ -73,21 +74,28 @@ class Parts:
         try:
             self._begin(made, resume)
         except BaseException:
-            self._lock.release()
+            self.__exit__()
             raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.path.is_dir() and not self._file(0, ".parquet").exists():
-            self.remove()  # there is nothing to go on with
+        over = self._over or not self._file(0, ".parquet").exists()
+        if over:
+            with suppress(OSError):  # the output is complete, whatever becomes of the folder
+                self._clear()
         self._lock.release()
+        if over:
+            # Only now, as some systems keep files that are open. What is left is harmless; and
+            # another process that has begun here by now keeps its folder, which is not empty.
+            with suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
 
-    def remove(self):
-        """Remove the folder with all that is done."""
-        shutil.rmtree(self.path)
-        self.objects = 0
+    def abandon(self):
+        """Have nothing to go on with."""
+        self.objects, self._over = 0, True
 
     def __str__(self):
         """How far it is."""
@@ -153,25 +161,26 @@ class Parts:
         self._count(about)
 
     def finish(self):
-        """Turn the parts into the output, and remove the folder.
+        """Turn the parts into the output, after which there is nothing to go on with.
 
         Notes
         -----
         Parquet takes the memory of a part, other formats that of the whole.
         """
         if self.output.suffix == ".parquet":
-            empty = []
-            for part in self._parts():
-                empty = [concat([*empty, part[:0]])]
-            write_parts(*empty, self._parts(), self.output)
+            # Of each kind one, without its vectors, so that attributes are joined once.
+            kinds = {json.dumps(part.attrs): part[:0].copy() for part in self._parts()}
+            write_parts(concat(kinds.values()), self._parts(), self.output)
         else:
             concat(self._parts()).astroclip.save(self.output, overwrite=True)
-        shutil.rmtree(self.path)
+        self._over = True
 
     def _check_folder(self, resume, overwrite):
-        files = list(self.path.iterdir()) if self.path.is_dir() else None
-        ours = files is not None and (self.path / _MANIFEST in files or not files)
-        if not ours:
+        names = {file.name for file in self.path.iterdir()} if self.path.is_dir() else {""}
+        if _MANIFEST not in names:
+            # Of a process that ended before it had begun, there is a lock or half a file at most.
+            if all(name == _LOCK or name.startswith(".") for name in names):
+                return
             raise FileExistsError(f"{self.path} exists and holds no parts: choose another name")
         if not (resume or overwrite):
             raise FileExistsError(
@@ -182,9 +191,7 @@ class Parts:
     def _begin(self, made, resume):
         manifest = self.path / _MANIFEST
         if not resume:
-            for file in self.path.iterdir():
-                if file.name != _LOCK:
-                    file.unlink()
+            self._clear()
         for left in self.path.glob(".*"):  # half a file, of a process that was killed
             left.unlink()
         if not manifest.exists():
@@ -196,6 +203,19 @@ class Parts:
         if differing:
             pairs = (f"{n} {begun.get(n)!r}, now {made.get(n)!r}" for n in differing)
             self._refuse(f"it was begun with {'; '.join(pairs)}")
+
+    def _clear(self):
+        """Remove the parts, and the manifest after them.
+
+        The last part goes first, and of each part the vectors: whenever this is cut short, what is
+        left is what an earlier interrupt would have left, with the manifest that tells of it. From
+        the first part on, a new one could take the place of part 0, and old ones follow it; and
+        parts without a manifest could not be told from files of somebody else.
+        """
+        parts = [file for file in self.path.iterdir() if file.stem.isdecimal()]
+        for file in sorted(parts, key=lambda file: (int(file.stem), file.suffix), reverse=True):
+            file.unlink()
+        (self.path / _MANIFEST).unlink(missing_ok=True)
 
     def _refuse(self, reason):
         raise InputError(

@@ -14,7 +14,7 @@ from astroclip_astro.errors import InputError
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
 
-__all__ = ["embedded", "now", "versions"]
+__all__ = ["embedded", "now", "usual_batch", "versions"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,22 @@ def versions():
     return ";".join(f"{name}={v}" for name, v in sorted(get_manager().versions().items()))
 
 
+def usual_batch(device):
+    """Objects per forward pass, where nobody says how many.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        Where the model is.
+
+    Returns
+    -------
+    int
+        32 on the CPU and 128 elsewhere.
+    """
+    return 32 if str(device).startswith("cpu") else 128
+
+
 def embedded(groups, model, *, size, batch_size, raising, date, alone=False, done=lambda n: None):
     """Embed groups of records, such as those of one file each.
 
@@ -56,8 +72,8 @@ def embedded(groups, model, *, size, batch_size, raising, date, alone=False, don
     size : float
         A part ends with the first group that makes it hold as many objects.
     batch_size : int or None
-        Objects per forward pass; by default 32 on the CPU and 128 elsewhere. No batch reaches over
-        the end of a part, so that vectors depend on nothing outside of it.
+        Objects per forward pass; by default `usual_batch`. No batch reaches over the end of a part,
+        so that vectors depend on nothing outside of it.
     raising : bool
         Whether to raise for an object that cannot be embedded.
     date : str
@@ -75,7 +91,7 @@ def embedded(groups, model, *, size, batch_size, raising, date, alone=False, don
         Dims ("object", "feature"); the last one may be empty, and is where there is no object.
     """
     rows = _Rows(model, raising)
-    batch_size = batch_size or (32 if model.device.type == "cpu" else 128)
+    batch_size = batch_size or usual_batch(model.device)
     work = _prepared(groups, model, size, batch_size)
     with closing(work if alone else read_ahead(work)) as steps:
         for what, *about in steps:

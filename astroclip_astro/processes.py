@@ -4,12 +4,14 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from itertools import islice
+from itertools import count, islice
 from logging.handlers import QueueHandler
 from math import inf
 from multiprocessing.connection import wait
@@ -17,19 +19,25 @@ from queue import SimpleQueue
 
 import torch
 
+from astroclip_astro.devices import as_device
 from astroclip_astro.embeddings import concat
 from astroclip_astro.errors import AstroclipError
 from astroclip_astro.inputs import records
 from astroclip_astro.models import GalaxyModel
-from astroclip_astro.pipeline import embedded
+from astroclip_astro.pipeline import embedded, usual_batch
 from astroclip_astro.weights import as_model
 
 __all__ = ["embed_in_processes", "gathered", "resized", "several"]
 
-_FILES = 32  # that a process is given at a time
+_BATCHES = 4  # that a process is given files for at a time, so that it reads ahead
 
-# Of a process that embeds: with which model, how, and what it has logged.
-_mine = {}
+# How long a process that is to end may go on sending, in seconds: half an answer would leave the
+# parent waiting for the other half.
+_PATIENCE = 1.0
+
+# Of a process that embeds: with which model, how, whether it is at it, and what it has logged.
+_mine = {"busy": False}
+_leaving = threading.Lock()  # held by what makes a process end, and where its answers go out
 
 
 def several(workers, device):
@@ -65,7 +73,8 @@ def embed_in_processes(files, model, device, workers, *, batch_size, **settings)
     Parameters
     ----------
     files : iterable of path-like
-        Gone through lazily, in the calling thread.
+        Gone through lazily, in the calling thread: at most eight batches for each process ahead of
+        what is asked for.
     model : str or path-like, optional
         Which model each process loads.
     device : str or list of str
@@ -88,7 +97,7 @@ def embed_in_processes(files, model, device, workers, *, batch_size, **settings)
     TypeError
         If what is given is no iterable of paths, or the model is a loaded one.
     AstroclipError
-        If a process ends before its time.
+        If a process ends before its time, or they have decided upon different types.
     """
     if isinstance(model, GalaxyModel):
         raise TypeError(
@@ -97,7 +106,7 @@ def embed_in_processes(files, model, device, workers, *, batch_size, **settings)
     if isinstance(files, str | os.PathLike) or not hasattr(files, "__iter__"):
         raise TypeError("several processes are for an iterable of paths of files")
     devices = [str(one) for one in device] if isinstance(device, list | tuple) else None
-    devices = devices or [str(device)] * workers
+    devices = devices or [str(as_device() if device == "auto" else device)] * workers
     model = None if model is None else os.fspath(model)
     return _embed(files, devices, {"model": model, "batch_size": batch_size} | settings)
 
@@ -163,15 +172,17 @@ def _embed(files, devices, settings):
     places = context.SimpleQueue()
     for device in devices:
         places.put(device)
-    files, running, done = iter(files), deque(), 0
+    batch_size = settings["batch_size"] or max(map(usual_batch, devices))
+    shares = _shares(iter(files), len(devices), batch_size)
+    running, done, dtype = deque(), 0, None
+    level = logging.getLogger("astroclip_astro").getEffectiveLevel()
     pool = ProcessPoolExecutor(
-        len(devices), context, _begin, (places, told, len(devices), settings)
+        len(devices), context, _begin, (places, told, len(devices), level, settings)
     )
     finished = False
     try:
         while True:
-            while len(running) < 2 * len(devices) and (some := list(islice(files, _FILES))):
-                paths = [_path(one) for one in some]
+            while len(running) < 2 * len(devices) and (paths := next(shares, None)):
                 running.append((paths, pool.submit(_work, paths)))
             if not running:
                 break
@@ -179,7 +190,15 @@ def _embed(files, devices, settings):
             part, logged = job.result()
             running.popleft()
             for record in logged:
-                logging.getLogger(record.name).handle(record)
+                logger = logging.getLogger(record.name)
+                if logger.isEnabledFor(record.levelno):
+                    logger.handle(record)
+            dtype = dtype or part.attrs["dtype"]
+            if part.attrs["dtype"] != dtype:
+                raise AstroclipError(
+                    f"one process computes in {dtype} and another one in {part.attrs['dtype']}, as "
+                    "'auto' leaves it to each of them: choose one by dtype="
+                )
             done += len(paths)
             yield done, part
         finished = True
@@ -192,10 +211,24 @@ def _embed(files, devices, settings):
         ) from error
     finally:
         if not finished:
-            mine.close()  # which ends them, whatever they are at
+            mine.close()  # which ends them, but for what they are sending
         pool.shutdown(cancel_futures=True)
         told.close()
         mine.close()
+
+
+def _shares(files, processes, batch_size):
+    """Paths for one process at a time, fewer at first, so that all soon have something to do.
+
+    They are whole batches, if there is one object in each file: then the batches, and with them
+    the last digits of the vectors, are those that one process would make.
+    """
+    for number in count():
+        batches = 1 if number < 2 * processes else _BATCHES
+        paths = [_path(one) for one in islice(files, batches * batch_size)]
+        if not paths:
+            return
+        yield paths
 
 
 def _path(one):
@@ -207,13 +240,15 @@ def _path(one):
         ) from error
 
 
-def _begin(places, told, count, settings):
+def _begin(places, told, processes, level, settings):
     """Prepare a process: it ends with its parent, and when that closes the other end of `told`."""
+    sys.stdout = sys.stderr  # the parent's stdout is for what it prints itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to act upon
     threading.Thread(target=_end_with, args=(told,), daemon=True).start()
-    torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     _mine.update(settings, device=places.get(), log=SimpleQueue())
     logger = logging.getLogger("astroclip_astro")
+    logger.setLevel(level)
     logger.propagate = False
     logger.addHandler(QueueHandler(_mine["log"]))
 
@@ -221,11 +256,23 @@ def _begin(places, told, count, settings):
 def _end_with(told):
     with suppress(OSError):
         wait([told])
+    _leaving.acquire()
+    if not _mine["busy"]:  # it may be sending
+        time.sleep(_PATIENCE)
     os._exit(1)
 
 
 def _work(paths):
     """Embed files; gives the embeddings, and what was logged."""
+    _mine["busy"] = True
+    try:
+        return _embedded(paths)
+    finally:
+        with _leaving:
+            _mine["busy"] = False
+
+
+def _embedded(paths):
     model = as_model(_mine["model"], _mine["device"], _mine["dtype"])
     about = {"preprocessing": model.preprocessing, "survey": _mine["survey"]}
     groups = (records(path, **about) for path in paths)

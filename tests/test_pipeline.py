@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from multiprocessing import active_children
+from multiprocessing import Pipe, active_children
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from astropy import units as u
 from specutils import Spectrum
 
 import astroclip_astro as aa
+from astroclip_astro import processes
 from astroclip_astro.ahead import read_ahead
 from astroclip_astro.embeddings import concat
 from astroclip_astro.errors import AstroclipError, InputError
-from astroclip_astro.processes import gathered, resized
+from astroclip_astro.plugins import get_manager
+from astroclip_astro.processes import _shares, gathered, resized
 from astroclip_astro.quality import Quality
 from astroclip_astro.weights import save_model
 
@@ -195,6 +197,80 @@ def test_workers_give_what_one_process_gives(tmp_path, toy_file, sdss_file, capl
     assert together.attrs | {"date": ""} == alone.attrs | {"date": ""}
     assert sorted(caplog.messages) == warnings
     assert len(warnings) == 13
+
+
+@pytest.fixture
+def noisy(install):
+    """A survey, as a plugin: like SDSS, but it says so, and of some files computes otherwise."""
+    module = """
+        import logging
+        from astroclip_astro.plugins import SurveyEntry, hookimpl
+        from astroclip_astro.processes import _mine
+        from astroclip_astro.surveys.sdss import SDSS
+        from astroclip_astro.weights import as_model
+
+        @hookimpl
+        def register_surveys():
+            yield SurveyEntry(
+                name="noisy", summary="", factory="noisy_plugin:Noisy", modality="spectrum"
+            )
+
+        class Noisy(SDSS):
+            def read(self, path, hdulist=None):
+                print("read by noisy")
+                logging.getLogger("astroclip_astro.noisy").info("an info")
+                logging.getLogger("astroclip_astro.noisy").debug("no debug")
+                if "0002" in path.name:
+                    mine = (_mine[name] for name in ("model", "device", "dtype"))
+                    as_model(*mine).compute_in("bfloat16")
+                return super().read(path, hdulist)
+    """
+    install("noisy", {"noisy": "noisy_plugin"}, {"noisy_plugin.py": module})
+    get_manager.cache_clear()
+    yield "noisy"
+    get_manager.cache_clear()
+
+
+def test_workers_print_to_stderr_and_log_what_their_parent_does(
+    tmp_path, toy_file, sdss_file, noisy, caplog, capfd
+):
+    files = [sdss_file(tmp_path, 1)]
+    with caplog.at_level("INFO", "astroclip_astro"):
+        aa.embed(files, model=toy_file, survey=noisy, workers=1)
+    printed = capfd.readouterr()
+    assert "read by noisy" in printed.err
+    assert not printed.out
+    assert caplog.messages == ["an info"]
+
+
+def test_workers_are_to_compute_in_one_type(tmp_path, toy_file, sdss_file, noisy):
+    files = [sdss_file(tmp_path, 1), sdss_file(tmp_path, 2)]
+    with pytest.raises(AstroclipError, match=r"in float32 and another one in bfloat16.*by dtype="):
+        aa.embed(files, model=toy_file, survey=noisy, workers=1, batch_size=1)
+
+
+def test_processes_are_given_whole_batches():
+    shares = _shares(map(str, itertools.count()), 2, batch_size=3)
+    found = list(itertools.islice(shares, 6))
+    assert [len(paths) for paths in found] == [3] * 4 + [12] * 2
+    assert list(itertools.chain(*found)) == [str(i) for i in range(36)]
+    assert list(_shares(iter("abcd"), 2, batch_size=3)) == [["a", "b", "c"], ["d"]]
+
+
+def test_a_process_ends_at_once_when_it_works_but_may_send_its_answer(monkeypatch):
+    done = []
+    monkeypatch.setattr(processes.os, "_exit", lambda code: done.append("end"))
+    monkeypatch.setattr(processes.time, "sleep", done.append)
+    for busy, expected in ((True, ["end"]), (False, [processes._PATIENCE, "end"])):
+        monkeypatch.setattr(processes, "_leaving", threading.Lock())
+        monkeypatch.setitem(processes._mine, "busy", busy)
+        told, mine = Pipe(duplex=False)
+        mine.close()
+        processes._end_with(told)
+        told.close()
+        assert done == expected
+        assert processes._leaving.locked()  # no answer is begun any more
+        done.clear()
 
 
 def test_parts_of_files_are_cut_anew(model):

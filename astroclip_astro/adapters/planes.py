@@ -82,10 +82,26 @@ def header_wcs(header, hdulist=None):
     >>> header_wcs(fits.Header()) is None
     True
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(header, fobj=hdulist)
+    axes = header.get("NAXIS", 0)
+    unusual = any(key in header for key in ("A_ORDER", "B_ORDER", f"CTYPE{axes + 1}"))
+    if unusual or header.get("WCSAXES", 0) > axes:
+        with warnings.catch_warnings():  # astropy warns of more than of what it repairs
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            wcs = WCS(header, fobj=hdulist)
+    else:
+        wcs = _QuietWCS(header, fobj=hdulist)
     return wcs if wcs.has_celestial else None
+
+
+class _QuietWCS(WCS):
+    """A WCS without SIP distortions, which is repaired as any other, but without a warning.
+
+    Images are read in a thread of their own, and filters of warnings belong to all threads up to
+    Python 3.13: those that the caller sets meanwhile could be lost, or stay for good.
+    """
+
+    def fix(self, translate_units="", naxis=None):
+        self.wcs.fix(translate_units, naxis)
 
 
 def tangent_wcs(centre, pixel_scale, shape):

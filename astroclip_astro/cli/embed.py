@@ -114,7 +114,7 @@ def embed(
         how = {"batch_size": batch_size, "raising": errors == "raise", "date": parts.date}
         if apart:
             del loaded  # each process has its own
-            how |= {"survey": survey, "dtype": dtype}
+            how |= {"survey": survey, "dtype": made["dtype"]}  # "auto" is decided once
             steps = gathered(embed_in_processes(rest, model, device, workers, **how), _SIZE)
         else:
             about = {"preprocessing": loaded.preprocessing, "survey": survey}
@@ -126,7 +126,7 @@ def embed(
                 bar.update(len(part))
         if not parts.embedded:
             none = f"none of the {parts.objects} objects could be embedded; see the log"
-            parts.remove()
+            parts.abandon()
             raise InputError(none)
         parts.finish()
     flags = dict(parts.flags.most_common())

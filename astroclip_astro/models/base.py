@@ -156,8 +156,8 @@ class GalaxyModel(nn.Module):
         Raises
         ------
         ValueError
-            If the type is another one, the weights have been rounded already, or this device
-            cannot compute in int8.
+            If the type is another one, the weights have been rounded already, the model has no
+            layers that could be, or this device cannot compute in int8.
 
         Examples
         --------
@@ -166,28 +166,34 @@ class GalaxyModel(nn.Module):
         torch.bfloat16
         """
         layers = self._reducible()
-        name = str(dtype).removeprefix("torch.")
+        name, given = str(dtype).removeprefix("torch."), self.compute_dtype
         if name == "auto":
             large = sum(layer.weight.numel() for *_, layer in layers) >= _LARGE
-            unrounded = self.compute_dtype == self.dtype
-            if not (large and unrounded and _bfloat16_pays(self.device)):
+            if not (large and given == self.dtype and _bfloat16_pays(self.device)):
                 return self
             name = "bfloat16"
+        if name == str(given).removeprefix("torch."):
+            return self
         if name not in _DTYPES:
             known = "', '".join(["auto", *_DTYPES])
             raise ValueError(f"dtype is {name!r}, expected one of '{known}'")
-        wanted, given = _DTYPES[name], self.compute_dtype
-        if given in (torch.bfloat16, torch.int8) and wanted != given:
+        wanted = _DTYPES[name]
+        if given in (torch.bfloat16, torch.int8):
             rounded = str(given).removeprefix("torch.")
             raise ValueError(
                 f"the weights of {self.name!r} are rounded to {rounded}: load the model anew"
+            )
+        if not layers and wanted != torch.float32:
+            raise ValueError(
+                f"model {self.name!r} has no layers that compute in {name}: take 'auto' or "
+                "'float32'"
             )
         if wanted == torch.int8 and not (self.device.type == "cpu" and int8_works()):
             raise ValueError(
                 "int8 is for CPUs with the instructions AVX512 VNNI, and the model is on "
                 f"{self.device}: take 'bfloat16' or 'auto'"
             )
-        for parent, child, layer in layers if wanted != given else ():
+        for parent, child, layer in layers:
             setattr(parent, child, Int8Linear(layer) if wanted == torch.int8 else layer.to(wanted))
         return self
 

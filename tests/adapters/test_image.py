@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 
 import astropy.units as u
 import numpy as np
@@ -15,8 +16,9 @@ from astropy.nddata import (
     UnknownUncertainty,
     VarianceUncertainty,
 )
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 
+from astroclip_astro.adapters import planes
 from astroclip_astro.adapters.image import (
     ImagePreprocessing,
     encoder_input,
@@ -328,3 +330,47 @@ class TestRefusals:
         hdulist[0].header["BUNIT"] = "furlongs"
         with pytest.raises(InputError, match="'furlongs' is not known"):
             record_of(hdulist)
+
+
+TANGENT = {
+    "NAXIS": 2,
+    "CTYPE1": "RA---TAN",
+    "CRVAL1": 150.0,
+    "CRPIX1": 8.0,
+    "CTYPE2": "DEC--TAN",
+    "CRVAL2": 2.0,
+    "CRPIX2": 8.0,
+    "CD1_1": -7e-5,
+    "CD1_2": 0.0,
+    "CD2_1": 0.0,
+    "CD2_2": 7e-5,
+}
+SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2}
+
+
+@pytest.mark.parametrize(
+    ("cards", "unusual"),
+    [
+        ({}, False),
+        ({"CUNIT1": "degrees", "CUNIT2": "DEG"}, False),
+        ({"DATE-OBS": "31/12/99"}, False),
+        ({"CD1_1": 0.0, "CD2_2": 0.0, "CDELT1": -7e-5, "CDELT2": 7e-5}, False),
+        ({"WCSAXES": 3}, True),
+        ({"CTYPE3": "FREQ"}, True),
+        (SIP | {"A_2_0": 1e-6, "B_0_2": 1e-6, "DATE-OBS": "31/12/99"}, True),
+        (SIP | {"PV1_5": 1e-6, "PV2_5": 1e-6, "CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV"}, True),
+    ],
+)
+def test_headers_are_repaired_as_astropy_does_without_a_word(monkeypatch, cards, unusual):
+    header = fits.Header(TANGENT | cards)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        expected = WCS(header)
+    asked = []
+    catch = warnings.catch_warnings
+    monkeypatch.setattr(planes.warnings, "catch_warnings", lambda: asked.append(1) or catch())
+    found = planes.header_wcs(header)
+    assert bool(asked) == unusual
+    assert found.wcs == expected.wcs
+    assert (found.sip is None) == (expected.sip is None)
+    assert found.to_header(relax=True) == expected.to_header(relax=True)

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+import astroclip_astro as aa
 from astroclip_astro import open_embeddings
 from astroclip_astro.cli.main import main
+from astroclip_astro.embedding_parts import Parts
 from astroclip_astro.models import AstroCLIP
 from astroclip_astro.weights import load_model, save_model
 
@@ -233,6 +236,89 @@ def test_nothing_is_left_of_a_run_that_has_done_nothing(tmp_path, toy_file, inte
         result = run("embed", good, "-o", out, "--model", toy_file, option)
         assert "holds no parts" in result.stderr
     assert (foreign / "letter.txt").read_text() == "precious"
+
+
+def test_a_run_that_died_before_it_had_begun_is_in_nobodys_way(tmp_path, toy_file, sdss_file):
+    good, out = sdss_file(tmp_path, 1), tmp_path / "out.parquet"
+    for option in ((), ("--resume",), ("--overwrite",)):
+        parts_folder(out).mkdir()
+        (parts_folder(out) / "lock").touch()
+        (parts_folder(out) / ".manifest.1.json").write_text("{")
+        result = run("embed", good, "-o", out, "--model", toy_file, *option)
+        assert result.exit_code == 0, result.stderr
+        assert not parts_folder(out).exists()
+        out.unlink()
+
+
+def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path, toy_file, sdss_file, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out.parquet"
+    monkeypatch.setattr("os.fsync", full)
+    result = run("embed", sdss_file(tmp_path, 1), "-o", out, "--model", toy_file)
+    assert "No space left on device" in result.stderr
+    assert not parts_folder(out).exists()
+
+
+def test_parts_that_are_removed_in_vain_are_still_valid(
+    tmp_path, toy_file, sdss_file, interrupted, monkeypatch
+):
+    files, out = [sdss_file(tmp_path, fibre) for fibre in range(5)], tmp_path / "out.parquet"
+    arguments = (*files, "-o", out, "--model", toy_file)
+    unlink = Path.unlink
+    for most in range(5):  # two parts of two files, and the manifest
+        interrupted(*arguments, "--overwrite")
+        left = iter(range(most))
+
+        def cut_short(path, left=left, **options):
+            if path.parent == parts_folder(out) and next(left, None) is None:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            unlink(path, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", cut_short)
+            assert run("embed", *arguments, "--overwrite").exit_code == 1
+        assert len(parts_of(out)) == 2 - (most + 1) // 2
+        result = run("embed", *arguments, "--resume")
+        assert result.exit_code == 0, result.stderr
+        assert [name[-4:] for name in open_embeddings(out).object_id.values] == [
+            f"{fibre:04d}" for fibre in range(5)
+        ]
+        out.unlink()
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_complete_output_is_not_to_be_resumed(tmp_path, toy_file, sdss_file, monkeypatch, error):
+    """On some systems the folder cannot be removed; and an interrupt may come meanwhile."""
+
+    def fail(path):
+        raise error
+
+    out = tmp_path / "out.parquet"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", fail)
+        result = run("embed", sdss_file(tmp_path, 1), "-o", out, "--model", toy_file)
+    assert result.exit_code == (0 if error is OSError else 130)
+    assert "--resume" not in result.output
+    assert len(open_embeddings(out)) == 1
+    again = ("embed", tmp_path / "spec-0001-55555-0001.fits", "-o", out, "--model", toy_file)
+    assert "out.parquet exists" in run(*again, "--resume").stderr
+    assert run(*again, "--overwrite").exit_code == 0
+    assert not parts_folder(out).exists()
+
+
+def test_attributes_of_parts_are_joined_once(tmp_path, toy_file, sdss_file):
+    part = aa.embed([sdss_file(tmp_path, 1)], model=toy_file)
+    with Parts(tmp_path / "out.parquet", {}, "") as parts:
+        rest = parts.rest(["a", "b", "c"])
+        for number, dtype in enumerate(("float32", "bfloat16", "float32"), start=1):
+            next(rest)
+            parts.add(part.assign_attrs(dtype=dtype), number)
+        parts.finish()
+    found = open_embeddings(tmp_path / "out.parquet")
+    assert found.attrs == part.attrs | {"dtype": "float32 | bfloat16"}
+    assert len(found) == 3
 
 
 def test_two_runs_do_not_write_the_same(tmp_path, toy_file, sdss_file, interrupted):

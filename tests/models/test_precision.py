@@ -115,6 +115,26 @@ def test_rounded_weights_are_not_taken_for_the_real_ones(mocks, tmp_path):
     assert aa.embed(mocks.spectrum(0), model=model).attrs["dtype"] == "bfloat16"
 
 
+def test_models_without_layers_for_it_refuse_a_type():
+    class Mean(base.GalaxyModel):
+        modalities = ("spectrum",)
+
+        def __init__(self):
+            super().__init__(embed_dim=1)
+            self.name = "mean"
+            self.layer = torch.nn.Linear(1, 1)
+
+    model = Mean()
+    for dtype in ("bfloat16", "int8"):
+        with pytest.raises(ValueError, match=f"'mean' has no layers that compute in {dtype}"):
+            model.compute_in(dtype)
+    for dtype in ("auto", "float32"):
+        assert model.compute_in(dtype).provenance["dtype"] == "float32"
+    model.double()
+    for dtype in ("auto", "float32", "float64"):  # as which embeddings state it
+        assert model.compute_in(dtype).provenance["dtype"] == "float64"
+
+
 def test_unknown_types_are_refused():
     with pytest.raises(ValueError, match="dtype is 'float16', expected"):
         aa.load_model(dtype="float16")
