@@ -10,7 +10,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
-from astroclip_astro.adapters.flux_density import FLUX_UNIT, LARGEST_FLUX
+from astroclip_astro.adapters.flux_density import FLUX_UNIT
 from astroclip_astro.adapters.image import ImagePreprocessing
 from astroclip_astro.adapters.spectrum import SpectrumPreprocessing
 from astroclip_astro.embedding_schema import COMPANION
@@ -50,9 +50,7 @@ class _Graph(nn.Module):
         self.model, self.modality = model, modality
 
     def forward(self, flux):
-        # Of infinities on the way some runtimes make plausible numbers.
-        usable = (flux.abs() < LARGEST_FLUX).flatten(1).all(1, keepdim=True)
-        return self.model.vectors(flux, self.modality).masked_fill(~usable, torch.nan)
+        return self.model.vectors(flux, self.modality)
 
 
 def export(model, path, *, modality, overwrite=False):

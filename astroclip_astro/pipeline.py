@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from astroclip_astro.adapters.flux_density import LARGEST_FLUX
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.ahead import read_ahead
@@ -172,6 +173,11 @@ class _Rows:
         outside = self.model.out_of_range(batch.flux, modality)
         quality = batch.quality | np.where(usable, outside, 0)
         broken = usable & ~np.isfinite(vectors).all(1)
+        absurd = np.zeros_like(broken)
+        if broken.any():
+            absurd = broken & (batch.flux.flatten(1).abs().amax(1) >= LARGEST_FLUX).cpu().numpy()
+            quality[absurd] |= Quality.NOT_EMBEDDED
+            usable, broken = usable & ~absurd, broken & ~absurd
         if broken.any():
             names = ", ".join(batch.object_id[broken][:5])
             raise InputError(
@@ -182,6 +188,8 @@ class _Rows:
         for i in np.flatnonzero(~usable):
             bits = Quality(int(quality[i]))
             reason = f"no vector can be made of it ({', '.join(bits.names)})"
+            if absurd[i]:
+                reason += f": flux of {LARGEST_FLUX:.0e} or more; mask bad pixels, check the unit"
             if self.raising:
                 raise InputError(reason, object_id=batch.object_id[i], quality=bits)
             log.warning(

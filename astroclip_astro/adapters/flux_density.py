@@ -10,8 +10,8 @@ __all__ = ["FLUX_UNIT", "LARGEST_FLUX", "flux_scale", "to_ivar_function"]
 #: Unit of flux on every model's wavelength grid.
 FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)
 
-#: Fluxes of which no vector is made, in this unit or in nanomaggies: squares of larger ones pass
-#: the range of float32, in which encoders compute.
+#: Fluxes of which no vector is made, in this unit or in nanomaggies: the squares of larger ones
+#: pass the range of float32, and networks make plausible numbers of what follows.
 LARGEST_FLUX = 1e15
 
 _DENSITIES = (

@@ -10,12 +10,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from specutils import Spectrum, SpectrumCollection, SpectrumList
 
-from astroclip_astro.adapters.flux_density import (
-    FLUX_UNIT,
-    LARGEST_FLUX,
-    flux_scale,
-    to_ivar_function,
-)
+from astroclip_astro.adapters.flux_density import FLUX_UNIT, flux_scale, to_ivar_function
 from astroclip_astro.adapters.modality import Modality
 from astroclip_astro.adapters.records import FailedRecord, SpectrumBatch, SpectrumRecord
 from astroclip_astro.adapters.resample import resample, resampling_operator
@@ -30,7 +25,7 @@ __all__ = [
     "spectrum_records",
 ]
 
-# Tensors are float32: an ivar beyond its range would become infinite there.
+# Tensors are float32: anything beyond its range would become infinite there.
 _LARGEST = float(np.finfo(np.float32).max)
 _UNITS = {"ra": u.deg, "dec": u.deg, "redshift": u.one}
 _TYPES = {"object_id": str, "quality": Quality}
@@ -114,11 +109,10 @@ def spectrum_records(obj, *, survey=None, survey_name="", object_id=""):
 
     Notes
     -----
-    Masked pixels (mask True), flux that is not finite, or is 1e15 or more in that unit, and
-    uncertainties that are not finite and positive give ivar 0. Without uncertainty, good pixels
-    have ivar 1 and NO_UNCERTAINTY is set. NON_FINITE is set if a pixel that is not masked has no
-    such flux; specutils masks NaN when no mask is given, so a mask that equals the NaN counts as
-    none.
+    Masked pixels (mask True), non-finite flux and uncertainties that are not finite and positive
+    give ivar 0. Without uncertainty, good pixels have ivar 1 and NO_UNCERTAINTY is set.
+    NON_FINITE is set if a pixel that is not masked has no finite flux; specutils masks NaN when
+    no mask is given, so a mask that equals the NaN counts as none.
 
     Air wavelengths become vacuum wavelengths by equation 8 of Morton (2000, ApJS 130, 403), the
     IAU standard, inverted by iteration. A spectrum with ``meta["frame"] = "rest"`` is brought
@@ -299,7 +293,7 @@ def _flux_and_ivar(spectrum, edges, index):
             masked = np.zeros_like(masked)
         with np.errstate(all="ignore"):
             flux = values[index] * scale
-            finite = np.abs(flux) < LARGEST_FLUX
+            finite = np.abs(flux) <= _LARGEST
             good = finite & ~masked[index] & (index >= 0)
             quality = Quality.GOOD
             if (~finite & ~masked[index]).any():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from astroclip_astro.adapters.flux_density import LARGEST_FLUX
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.models.int8 import Int8Linear, int8_works
 from astroclip_astro.models.products import bfloat16_pays
@@ -219,7 +220,7 @@ class GalaxyModel(nn.Module):
         -------
         torch.Tensor
             Shape (B, embed_dim), float32 (float64 if the parameters are), on the CPU; NaN for an
-            object whose flux is not finite somewhere.
+            object whose flux is somewhere not finite, or 1e15 or more.
 
         Raises
         ------
@@ -242,7 +243,8 @@ class GalaxyModel(nn.Module):
         Returns
         -------
         torch.Tensor
-            Shape (B, embed_dim); NaN for an object whose flux is not finite somewhere.
+            Shape (B, embed_dim); NaN for an object whose flux is somewhere not finite, or 1e15 or
+            more.
 
         Raises
         ------
@@ -255,9 +257,9 @@ class GalaxyModel(nn.Module):
         flux = flux.to(self.device, self.dtype)
         x = get_modality(modality).model_input(flux, self.preprocessing[modality])
         vectors = self._embedder(modality)(x)
-        # The colours of an image are black where its flux is not finite: they would not tell.
-        finite = flux.flatten(1).isfinite().all(1, keepdim=True)
-        return vectors.masked_fill(~finite, torch.nan)
+        # The colours of an image are black where its flux is NaN: they would not tell.
+        usable = (flux.abs() < LARGEST_FLUX).flatten(1).all(1, keepdim=True)
+        return vectors.masked_fill(~usable, torch.nan)
 
     def _embedder(self, modality):
         """What makes vectors of `Modality.model_input`."""

@@ -198,7 +198,7 @@ def test_masks_are_true_for_bad_and_may_be_integers():
     assert np.flatnonzero(one(obj).ivar == 0).tolist() == list(range(10, 20))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e60, -1e15])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e60])
 def test_non_finite_flux_is_flagged_and_carries_no_weight(value):
     flux = FLUX.copy()
     flux[3] = value
