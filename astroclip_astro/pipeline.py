@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from astroclip_astro.adapters.flux_density import LARGEST_FLUX
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
 from astroclip_astro.ahead import read_ahead
@@ -174,8 +173,9 @@ class _Rows:
         quality = batch.quality | np.where(usable, outside, 0)
         broken = usable & ~np.isfinite(vectors).all(1)
         absurd = np.zeros_like(broken)
+        largest = get_modality(modality).largest
         if broken.any():
-            absurd = broken & (batch.flux.flatten(1).abs().amax(1) >= LARGEST_FLUX).cpu().numpy()
+            absurd = broken & (batch.flux.flatten(1).abs().amax(1) >= largest).cpu().numpy()
             quality[absurd] |= Quality.NOT_EMBEDDED
             usable, broken = usable & ~absurd, broken & ~absurd
         if broken.any():
@@ -189,7 +189,7 @@ class _Rows:
             bits = Quality(int(quality[i]))
             reason = f"no vector can be made of it ({', '.join(bits.names)})"
             if absurd[i]:
-                reason += f": flux of {LARGEST_FLUX:.0e} or more; mask bad pixels, check the unit"
+                reason += f": flux of {largest:.0e} or more; mask bad pixels, check the unit"
             if self.raising:
                 raise InputError(reason, object_id=batch.object_id[i], quality=bits)
             log.warning(

@@ -11,6 +11,7 @@ from astropy.nddata import NDData
 from astropy.stats import mad_std
 from specutils import Spectrum
 
+from astroclip_astro.adapters.flux_density import LARGEST_FLUX
 from astroclip_astro.adapters.meta import image_meta, sky_position, stated
 from astroclip_astro.adapters.modality import Modality
 from astroclip_astro.adapters.planes import REFUSED_RGB, read_planes, tangent_wcs
@@ -427,6 +428,7 @@ class ImageModality(Modality):
     """Calibrated cutouts on a pixel grid; see `Modality` for what the methods do."""
 
     preprocessing = ImagePreprocessing
+    largest = LARGEST_FLUX
 
     def accepts(self, obj):
         """Any `NDData` but spectra; a bare array is taken, too, to be refused with the reason."""

@@ -1,5 +1,7 @@
 """What a kind of data has to say about itself: the class that modality plugins subclass."""
 
+import math
+
 from astroclip_astro.plugins.manager import get_manager
 
 __all__ = ["Modality", "get_modality"]
@@ -17,6 +19,8 @@ class Modality:
         Frozen dataclass of plain values: what a model of this modality was trained with. Its
         instances are stored with the weights of a model as JSON and given to the methods below;
         without arguments it makes the default one.
+    largest : float
+        Fluxes of which no vector is made, by default only infinite ones.
 
     Notes
     -----
@@ -25,6 +29,7 @@ class Modality:
     """
 
     preprocessing: type
+    largest: float = math.inf
 
     def accepts(self, obj):
         """Whether an object holds data of this kind, or is a collection of such.

@@ -10,7 +10,12 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from specutils import Spectrum, SpectrumCollection, SpectrumList
 
-from astroclip_astro.adapters.flux_density import FLUX_UNIT, flux_scale, to_ivar_function
+from astroclip_astro.adapters.flux_density import (
+    FLUX_UNIT,
+    LARGEST_FLUX,
+    flux_scale,
+    to_ivar_function,
+)
 from astroclip_astro.adapters.modality import Modality
 from astroclip_astro.adapters.records import FailedRecord, SpectrumBatch, SpectrumRecord
 from astroclip_astro.adapters.resample import resample, resampling_operator
@@ -427,6 +432,7 @@ class SpectrumModality(Modality):
     """specutils spectra on a wavelength grid; see `Modality` for what the methods do."""
 
     preprocessing = SpectrumPreprocessing
+    largest = LARGEST_FLUX
 
     def accepts(self, obj):
         """Any spectrum of specutils, or a collection of them."""

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from astroclip_astro.adapters.flux_density import LARGEST_FLUX
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.models.int8 import Int8Linear, int8_works
 from astroclip_astro.models.products import bfloat16_pays
@@ -220,7 +219,7 @@ class GalaxyModel(nn.Module):
         -------
         torch.Tensor
             Shape (B, embed_dim), float32 (float64 if the parameters are), on the CPU; NaN for an
-            object whose flux is somewhere not finite, or 1e15 or more.
+            object whose flux is somewhere not finite, or `Modality.largest` or more.
 
         Raises
         ------
@@ -243,8 +242,8 @@ class GalaxyModel(nn.Module):
         Returns
         -------
         torch.Tensor
-            Shape (B, embed_dim); NaN for an object whose flux is somewhere not finite, or 1e15 or
-            more.
+            Shape (B, embed_dim); NaN for an object whose flux is somewhere not finite, or
+            `Modality.largest` or more.
 
         Raises
         ------
@@ -255,10 +254,11 @@ class GalaxyModel(nn.Module):
             known = " and ".join(self.modalities)
             raise ValueError(f"model {self.name!r} embeds {known}, not {modality!r}")
         flux = flux.to(self.device, self.dtype)
-        x = get_modality(modality).model_input(flux, self.preprocessing[modality])
+        kind = get_modality(modality)
+        x = kind.model_input(flux, self.preprocessing[modality])
         vectors = self._embedder(modality)(x)
         # The colours of an image are black where its flux is NaN: they would not tell.
-        usable = (flux.abs() < LARGEST_FLUX).flatten(1).all(1, keepdim=True)
+        usable = (flux.abs() < kind.largest).flatten(1).all(1, keepdim=True)
         return vectors.masked_fill(~usable, torch.nan)
 
     def _embedder(self, modality):

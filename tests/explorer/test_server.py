@@ -684,7 +684,7 @@ async def crowd(server, names, count):
 
 def test_fifty_at_once(server, names):
     used = []
-    for count in (50, 10):
+    for count in (50, 5):
         found, late = asyncio.run(crowd(server, names, count))
         for number, (opened, asked, file) in enumerate(found):
             assert opened["error"] == asked["error"] == ""
