@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.explorer.layouts import scatter
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Names that would do harm where they are taken for markup, or for a part of an address.
@@ -54,7 +56,10 @@ def atlas_catalog(tmp_path_factory):
     columns = catalog.table()[:count][[name for name in kept if name not in rows.coords]]
     columns["object_id"] = HOSTILE
     columns["sample"] = ["<b onclick=alert(3)>"] * count
+    whole = catalog.table(columns=["object_id"])["object_id"].tolist()
     catalog.append(rows, columns)
+    scatter(catalog, "image", whole)
+    scatter(catalog, "spectrum", [*whole, *HOSTILE])
     return catalog
 
 

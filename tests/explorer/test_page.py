@@ -30,7 +30,7 @@ from playwright.sync_api import expect
 MOCKS = MockSurvey.bundled()
 ONE, OTHER = "mock-2024-0000099", "mock-2024-0000339"
 MAP, SKY = "Map of the embedding space", "Sky"
-SECONDS = 20
+SECONDS = 60
 
 # Where a place of a chart is in the window of the browser, in pixels.
 PLACES = """([name, xs, ys]) => {

@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -28,10 +27,9 @@ from tornado.websocket import WebSocketClosedError, websocket_connect
 
 import astroclip_astro as aa
 from astroclip_astro.catalog import EmbeddingCatalog
-from astroclip_astro.catalog.map_files import map_path, write_map_file
 from astroclip_astro.catalog.recipes import build
-from astroclip_astro.embedding_schema import compared
 from astroclip_astro.simulate import MockSurvey
+from tests.explorer.layouts import scatter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -62,7 +60,8 @@ def catalog(tmp_path_factory):
     columns["object_id"] = NASTY
     catalog.append(new.assign_coords(object_id=("object", np.array(NASTY, object))), columns)
     (path / "secret.txt").write_text(SECRET)
-    with_maps(catalog)
+    for modality in catalog.modalities:
+        scatter(catalog, modality, catalog.table(columns=["object_id"])["object_id"].tolist())
     return path
 
 
@@ -71,15 +70,6 @@ def names(catalog):
     """Of objects with data."""
     found = EmbeddingCatalog.open(catalog).table(columns=["object_id"])["object_id"]
     return [name for name in found.tolist() if name not in NASTY][:30]
-
-
-def with_maps(catalog):
-    """Put all objects somewhere, as UMAP takes long."""
-    names = catalog.table(columns=["object_id"])["object_id"].tolist()
-    xy = np.random.default_rng(0).normal(size=(len(names), 2)).astype(np.float32)
-    notes = {key: catalog.provenance[key] for key in compared(catalog.provenance, {})}
-    for modality in catalog.modalities:
-        write_map_file(map_path(catalog.path, modality), pa.array(names), xy, notes)
 
 
 class Server:
