@@ -9,9 +9,9 @@ from astropy.table import Table
 from astroclip_astro.embeddings import concat  # with the accessor .astroclip
 from astroclip_astro.inputs import is_single, records
 from astroclip_astro.notebooks import progress_bar
-from astroclip_astro.pipeline import embedded, now
+from astroclip_astro.pipeline.batches import embedded, now
+from astroclip_astro.pipeline.processes import embed_in_processes, resized, several
 from astroclip_astro.plugins.manager import get_manager
-from astroclip_astro.processes import embed_in_processes, resized, several
 from astroclip_astro.weights import as_model, list_models, load_model
 
 __all__ = ["embed", "embed_parts", "list_models", "list_surveys", "list_tasks", "load_model"]

@@ -84,7 +84,7 @@ def compile_blocks(network, flux, modality, batches):
     """Let torch.compile have each block of an encoder, and print what that takes at first."""
     torch.compiler.reset()
     for block in getattr(network, f"{modality}_encoder").modules():
-        if getattr(block, "takes_bfloat16", False):
+        if getattr(block, "reducible", False):
             block.compile(dynamic=False)
     for batch in batches:
         start = time.perf_counter()

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import onnxruntime
 import torch
-from encoders import SHAPES, inputs, make_model
+from full_size import SHAPES, inputs, make_model, objects
 from header import print_header
 
 from astroclip_astro.export import export
@@ -60,7 +60,8 @@ def measure(model, modality, batches, folder):
         ways["OpenVINO, f32"] = lambda: by_openvino(files[".onnx"], "f32")
         ways["OpenVINO, bf16"] = lambda: by_openvino(files[".onnx"], "bf16")
     ways["ours, bfloat16"] = lambda: rounded(model, modality)  # the last: weights are lost
-    flux = inputs(modality, max(batches), model.preprocessing[modality])
+    galaxies = objects(modality, max(batches))
+    flux = inputs(modality, galaxies, model.preprocessing[modality])
     ours, expected = {}, None
     names = ("s/object", "× ours", "1 - cosine")
     print(f"\n\n{modality:16s}{'batch':>6s}" + "".join(f"{name:>12s}" for name in names))

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from astropy.io import fits
 from astropy.table import Table
-from full_size import make_model
+from full_size import SMALL, make_model
 from header import print_header
 
 import astroclip_astro as aa
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.inputs import records
-from astroclip_astro.models import AstroCLIP
 from astroclip_astro.surveys.files import read as read_file
 from astroclip_astro.weights import save_model
 
@@ -128,33 +127,11 @@ def listed(folder, paths, count):
     return f"@{file}"
 
 
-def tiny(folder):
-    """A model of next to no work, as a file."""
-    torch.manual_seed(0)
-    model = AstroCLIP(
-        spectrum={
-            "input_dim": 402,
-            "slice_section_length": 400,
-            "slice_overlap": 0,
-            "embed_dim": 32,
-            "num_layers": 1,
-            "num_heads": 2,
-        },
-        image={"embed_dim": 32, "depth": 1, "num_heads": 2, "block_chunks": 1},
-        embed_dim=16,
-        spectrum_heads=2,
-        image_heads=2,
-    )
-    path = folder / "tiny.safetensors"
-    save_model(model.eval(), path, name="tiny")
-    return path
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--full-size-files", type=int, default=24, help="0 leaves it out")
+    parser.add_argument("--full-size-files", type=int, default=64, help="0 leaves it out")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="none leaves it out")
     parser.add_argument("--memory", type=int, nargs="*", default=[1_000, 100_000])
     options = parser.parse_args()
@@ -181,11 +158,12 @@ def main():
             )
 
         if options.memory:
-            print("\nastroclip embed, tiny model: peak of memory")
-            model = tiny(folder)
+            print("\nastroclip embed, small model: peak of memory")
+            small = folder / "small.safetensors"
+            save_model(make_model(SMALL), small, name="small")
         for count in options.memory:
             file = listed(folder, few, count)
-            spent, peak = run(folder, file, "--model", model, "--survey", "sdss")
+            spent, peak = run(folder, file, "--model", small, "--survey", "sdss")
             print(f"{count:9,d} objects{peak:8.0f} MiB{spent:8.0f} s")
 
         if options.full_size_files:

@@ -93,11 +93,11 @@ def embed(
 
     output = check_output(output, overwrite=overwrite)
 
-    from astroclip_astro.embedding_parts import Parts
     from astroclip_astro.inputs import records
     from astroclip_astro.notebooks import progress_bar
-    from astroclip_astro.pipeline import embedded, now, versions
-    from astroclip_astro.processes import embed_in_processes, gathered, several
+    from astroclip_astro.pipeline.batches import embedded, now, versions
+    from astroclip_astro.pipeline.parts import Parts
+    from astroclip_astro.pipeline.processes import embed_in_processes, gathered, several
     from astroclip_astro.weights import as_model, load_model
 
     devices = device.split(",")

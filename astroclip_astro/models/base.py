@@ -119,7 +119,7 @@ class GalaxyModel(nn.Module):
 
     def _reducible(self):
         """Linear layers that may have weights of less precision: their parents, names, and they."""
-        blocks = (m for m in self.modules() if getattr(m, "takes_bfloat16", False))
+        blocks = (m for m in self.modules() if getattr(m, "reducible", False))
         parents = (parent for block in blocks for parent in block.modules())
         return [
             (parent, name, layer)

@@ -82,8 +82,8 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block with LayerScale."""
 
-    # Its linear layers bring what comes in to the type of their weights.
-    takes_bfloat16 = True
+    # Linear layers in it may have weights of less precision: they take what comes in to their type.
+    reducible = True
 
     def __init__(self, width, num_heads, layerscale_init):
         super().__init__()

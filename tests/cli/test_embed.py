@@ -18,8 +18,8 @@ from filelock import FileLock
 import astroclip_astro as aa
 from astroclip_astro import open_embeddings
 from astroclip_astro.cli.main import main
-from astroclip_astro.embedding_parts import Parts
 from astroclip_astro.models import AstroCLIP
+from astroclip_astro.pipeline.parts import Parts
 from astroclip_astro.weights import load_model, save_model
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from astroclip_astro.adapters.modality import get_modality
 from astroclip_astro.adapters.records import FailedRecord
-from astroclip_astro.ahead import read_ahead
 from astroclip_astro.embedding_schema import COMPANION, make_embeddings
 from astroclip_astro.errors import InputError
+from astroclip_astro.pipeline.ahead import read_ahead
 from astroclip_astro.plugins.manager import get_manager
 from astroclip_astro.quality import Quality
 

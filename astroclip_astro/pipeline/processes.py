@@ -24,7 +24,7 @@ from astroclip_astro.embeddings import concat
 from astroclip_astro.errors import AstroclipError
 from astroclip_astro.inputs import records
 from astroclip_astro.models import GalaxyModel
-from astroclip_astro.pipeline import embedded, usual_batch
+from astroclip_astro.pipeline.batches import embedded, usual_batch
 from astroclip_astro.weights import as_model
 
 __all__ = ["embed_in_processes", "gathered", "resized", "several"]

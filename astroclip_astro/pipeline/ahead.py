@@ -40,7 +40,7 @@ def read_ahead(iterable, most=2):
     --------
     >>> from contextlib import closing
     >>> from itertools import count
-    >>> from astroclip_astro.ahead import read_ahead
+    >>> from astroclip_astro.pipeline.ahead import read_ahead
     >>> with closing(read_ahead(count())) as numbers:
     ...     [next(numbers) for _ in range(3)]
     [0, 1, 2]

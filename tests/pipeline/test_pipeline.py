@@ -18,16 +18,16 @@ from astropy import units as u
 from specutils import Spectrum
 
 import astroclip_astro as aa
-from astroclip_astro import processes
-from astroclip_astro.ahead import read_ahead
 from astroclip_astro.embeddings import concat
 from astroclip_astro.errors import AstroclipError, InputError
+from astroclip_astro.pipeline import processes
+from astroclip_astro.pipeline.ahead import read_ahead
+from astroclip_astro.pipeline.processes import _shares, gathered, resized
 from astroclip_astro.plugins import get_manager
-from astroclip_astro.processes import _shares, gathered, resized
 from astroclip_astro.quality import Quality
 from astroclip_astro.weights import save_model
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 WAVELENGTH = np.linspace(3600, 9824, 400) * u.AA
 
@@ -180,7 +180,7 @@ def test_an_interrupt_of_the_network_ends_the_thread(model, monkeypatch):
 
 
 def test_one_object_takes_no_thread(model, monkeypatch):
-    monkeypatch.setattr("astroclip_astro.ahead.threading.Thread", None)
+    monkeypatch.setattr("astroclip_astro.pipeline.ahead.threading.Thread", None)
     assert aa.embed(spectrum(1), model=model).dims == ("feature",)
     with pytest.raises(TypeError):
         aa.embed([spectrum(1)], model=model)
@@ -205,7 +205,7 @@ def noisy(install):
     module = """
         import logging
         from astroclip_astro.plugins import SurveyEntry, hookimpl
-        from astroclip_astro.processes import _mine
+        from astroclip_astro.pipeline.processes import _mine
         from astroclip_astro.surveys.sdss import SDSS
         from astroclip_astro.weights import as_model
 
