@@ -250,9 +250,6 @@ export function render({model, view}) {
     legend.replaceChildren(...parts)
   }
 
-  // A number and its interval break between the two only.
-  const unbroken = text => text.replace(" −", "\u00a0−")
-
   function table_of(caption, header, rows) {
     return h("div", {class: "table"}, h("table", {}, caption ? h("caption", {}, caption) : null,
       h("thead", {}, h("tr", {}, ...header.map(one => h("th", {scope: "col"}, one)))),
@@ -309,7 +306,7 @@ export function render({model, view}) {
       const known = new Map(model.shown.values.map(one => [one.name, one]))
       predictions.replaceChildren(table_of("Predicted, with 68 % intervals",
         ["property", ...from.map(one => `from ${one}`), "catalog"],
-        found.predictions.map(row => [row.name, ...from.map(one => unbroken(row[one] || "—")), own(known.get(row.column), row.unit)])))
+        found.predictions.map(row => [row.name, ...from.map(one => row[one] || "—"), own(known.get(row.column), row.unit)])))
     }
     const overlay = looked.querySelector(".attention")
     if (overlay && found.attention) {
